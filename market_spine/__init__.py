@@ -1,0 +1,1 @@
+"""Market Spine: OTC trade reports become right, queryable daily metrics."""

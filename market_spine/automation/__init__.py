@@ -1,0 +1,1 @@
+"""What runs by itself: jobs and sensors over the assets of ``market_spine.otc``."""

@@ -1,0 +1,1 @@
+"""The ``spine`` command: what a person types. Nothing imports this package."""

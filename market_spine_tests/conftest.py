@@ -1,0 +1,90 @@
+"""Fixtures every test may ask for: a real PostgreSQL, a fresh migrated database, settings.
+
+Belongs here: what more than one test module needs. Does not belong here: data of one domain.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from market_spine.settings import Settings
+from market_spine.warehouse import migrate
+from market_spine.warehouse.embedded import EmbeddedServer
+from market_spine.warehouse.sql import statements
+
+DatabaseFactory = Callable[[], AbstractContextManager[str]]
+TEMPLATE = "template_market_spine"
+# Tests end processes, never the machine: what the operating system holds is safe enough, and far quicker.
+QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "256MB"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _untouched_by_the_environment() -> Iterator[None]:
+    """A developer's own settings must not reach the tests, nor the tests their database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("MARKET_SPINE_", "DAGSTER_")) or name == "DATABASE_URL":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder like tmp_path that the server's account can reach when the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="market-spine-tests-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(short_folder: Path) -> Iterator[EmbeddedServer]:
+    """One embedded server for all tests, with an empty migrated database to copy."""
+    running = EmbeddedServer(short_folder / "server", extra_config=QUICK)
+    running.start()
+    running.ensure_database(TEMPLATE)
+    migrate.upgrade(running.url(TEMPLATE))
+    yield running
+    running.remove()
+
+
+@pytest.fixture(scope="session")
+def new_database(server: EmbeddedServer) -> DatabaseFactory:
+    """``with new_database() as url``: a migrated database of one's own; fixtures of wider scope use it too."""
+    named = statements("market_spine.warehouse", "embedded.sql")
+    numbers = count(1)
+
+    @contextmanager
+    def made() -> Iterator[str]:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+            admin.execute(named("create_database_from", database=name, template=TEMPLATE))
+        try:
+            yield server.url(name)
+        finally:
+            with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+                admin.execute(named("drop_database", database=name))
+
+    return made
+
+
+@pytest.fixture
+def database_url(new_database: DatabaseFactory) -> Iterator[str]:
+    """A migrated, empty database, dropped after the test."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings on that database, with an empty landing folder."""
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    return Settings(database_url=database_url, landing=landing, state_dir=tmp_path / "state")
