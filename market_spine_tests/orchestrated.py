@@ -25,9 +25,10 @@ from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.sql import statements
+from market_spine_tests.conftest import DatabaseFactory
 
 PROJECT = Path(__file__).resolve().parents[1]
-DAYS = [date(2026, 3, 4), date(2026, 3, 5), date(2026, 3, 6)]
+DAYS = (date(2026, 3, 4), date(2026, 3, 5), date(2026, 3, 6))
 TABLES = ("otc_trades_raw", "otc_trades", "otc_metrics_daily")
 TEMPLATE = "template_dagster_home"
 HEADER = (
@@ -95,6 +96,7 @@ class Orchestra:
     settings: Settings
     home: Path
     instance: DagsterInstance
+    days: tuple[date, ...] = DAYS
 
     @cached_property
     def defs(self) -> Definitions:
@@ -169,6 +171,15 @@ def range_tags(first: date, last: date) -> str:
     return json.dumps(
         {"dagster/asset_partition_range_start": str(first), "dagster/asset_partition_range_end": str(last)}
     )
+
+
+@contextmanager
+def shared_orchestra(server: EmbeddedServer, new_database: DatabaseFactory, folder: Path) -> Iterator[Orchestra]:
+    """One for a whole module: two databases for every test would take longer than the tests."""
+    with new_database() as url:
+        settings = Settings(database_url=url, landing=folder / "landing", state_dir=folder / "state")
+        with orchestra(server, settings, folder / "dagster") as made:
+            yield made
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import psycopg
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -112,8 +113,8 @@ def _metrics(database_url: str) -> list[tuple[object, ...]]:
 
 
 def _table(rows: list[tuple[object, ...]]) -> Table:
-    table = Table(title=f"otc_metrics_daily, {FIRST} to {LAST}")
-    for name in ("symbol", "date", "trades", "volume", "vwap", "open", "high", "low", "close", "revision"):
+    table = Table(title=f"otc_metrics_daily, {FIRST} to {LAST}; prices to six decimals", box=box.SIMPLE_HEAD)
+    for name in ("symbol", "date", "trades", "volume", "vwap", "open", "high", "low", "close", "rev"):
         table.add_column(name, justify="left" if name in ("symbol", "date") else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(_shown(value) for value in row))
@@ -121,11 +122,11 @@ def _table(rows: list[tuple[object, ...]]) -> Table:
 
 
 def _shown(value: object) -> str:
-    """Thousands separated, decimals without the zeros that the column's scale adds."""
+    """Thousands separated, six decimals at the most: the table holds ten, a line of a terminal does not."""
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        whole, _, fraction = f"{value:,f}".partition(".")
+        whole, _, fraction = f"{value:,.6f}".partition(".")
         fraction = fraction.rstrip("0")
         return f"{whole}.{fraction}" if fraction else whole
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -41,9 +41,9 @@ from market_spine.calendar import TradingCalendar
 from market_spine.errors import PartitionLocked, SpineError, WarehouseError
 from market_spine.otc.metadata import definition_metadata, description, materialization_metadata
 from market_spine.otc.partitions import trading_day_partitions
-from market_spine.otc.planned_checks import forget_planned_checks
 from market_spine.otc.quality import CHECKS, METRICS, RAW, TRADES, Check, CheckResult
 from market_spine.otc.steps import STEPS, UPSTREAM, StepDone, Steps
+from market_spine.otc.storage_care import forget_planned_checks, hold_connection
 from market_spine.settings import Settings
 
 GROUP = "otc"
@@ -119,6 +119,7 @@ class _Run:
         """
         assets = {key.to_user_string() for key in self.context.selected_asset_keys}
         days = self._sessions()
+        hold_connection(self.context.instance)
         if not assets:
             self._only_check(days)
         elif RAW in assets:

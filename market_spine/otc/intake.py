@@ -255,7 +255,7 @@ class Intake:
     def _raise_version(
         self, connection: Connection, key: Mapping[str, object], file: LandedFile, file_id: int, run_id: str | None
     ) -> None:
-        """Known bytes delivered under a higher version: nothing is loaded, but that version may be the one that counts."""
+        """Known bytes under a higher version: nothing is loaded, but that version may be the one that counts."""
         if not file.version:
             return
         raised = connection.execute(SQL("raise_version"), {"file_id": file_id, "version": file.version}).rowcount
@@ -305,7 +305,8 @@ class Intake:
         """What to say about a date without a session, with the files that claim it."""
         files = [self._shown(file) for file in find_files(self.landing, self.feeds, report_date)]
         claimed = f", yet {_listed(files)} claims it; is the date in the name wrong?" if files else ""
-        return f"report date {report_date} is no session of {self.calendar.name}{claimed}"
+        first = self.calendar.first_session
+        return f"report date {report_date} is no session of {self.calendar.name} from {first} on{claimed}"
 
     def _misnamed(self, report_date: date) -> str:
         """The files of that year whose date does not exist: one of them may be the one that is missing.

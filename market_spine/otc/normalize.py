@@ -26,6 +26,9 @@ from market_spine.otc.feeds import Feed
 from market_spine.otc.typing_sql import RAW_NAMES, literals
 from market_spine.warehouse.engine import Connection, Leaf, Warehouse, in_parallel
 
+STATUSES = ("live", "cancelled", "superseded")
+"""What a row of ``otc_trades`` can be."""
+
 
 @dataclass(frozen=True)
 class NormalizeResult:
@@ -260,13 +263,25 @@ class Normalizer:
                 if work.ids(source, base=True)
             ]
             rows.append(SQL("extra_rows", **work.names, in_slice=part.cut("e.symbol")))
-            work.run(connection, "create_slice", **names)
-            work.run(connection, "fill_slice", **names, rows=sql.SQL("\nUNION ALL\n").join(rows))
             limits = {"factor": sql.Literal(self.outlier_factor), "minimum": sql.Literal(self.outlier_min_prints)}
-            work.run(connection, "flag_outliers", **names, **limits)
+            aside = {"numbers": f"{work.prefix}numbers", "stats": f"{work.prefix}stats"}
+            work.run(connection, "create_slice", **names, **aside)
+            work.run(
+                connection,
+                "fill_slice",
+                **names,
+                rows=sql.SQL("\nUNION ALL\n").join(rows),
+                counter=sql.Literal(aside["numbers"]),
+            )
+            work.run(connection, "drop_numbers", **aside)
+            work.run(connection, "symbol_stats", **names, **aside, **limits)
+            if _is_true(connection, SQL("any_wide", **aside)):
+                work.run(connection, "flag_outliers", **names, **aside, **limits)
             work.run(connection, "finish_slice", **names, bounds=part.check(work.day))
-            for status, count in connection.execute(SQL("counts", leaf=names["leaf"])).fetchall():
-                totals[str(status)] = totals.get(str(status), 0) + int(str(count))
+            counts = connection.execute(SQL("counts", **aside)).fetchone() or (0, 0, 0)
+            for status, count in zip(STATUSES, counts, strict=True):
+                totals[status] = totals.get(status, 0) + int(str(count))
+            connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(aside["stats"])))
 
         if len(slices) == 1:
             write(slices[0], main)

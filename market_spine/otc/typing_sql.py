@@ -156,7 +156,8 @@ class FeedSQL:
         if not self.has("correction"):
             return sql.Literal("live")
         return sql.SQL(
-            "CASE WHEN r.correction IS NULL OR btrim(r.correction) IN ({}) THEN 'live' WHEN btrim(r.correction) IN ({}) THEN 'cancelled' END"
+            "CASE WHEN r.correction IS NULL OR btrim(r.correction) IN ({}) THEN 'live' "
+            "WHEN btrim(r.correction) IN ({}) THEN 'cancelled' END"
         ).format(literals(self.corrections(("live", "not_a_trade"))), literals(self.corrections(("cancelled",))))
 
     @property

@@ -143,7 +143,7 @@ otc_trades = Table(
     Column("trade_date", Date, nullable=False, comment="Partition: New York date of execution."),
     Column("symbol", CODE, nullable=False, comment="Symbol."),
     Column("executed_at", MOMENT, nullable=False, comment="Moment of execution."),
-    Column("trade_seq", Integer, nullable=False, comment="Order within the symbol and day, from 1; never ties."),
+    Column("trade_seq", Integer, nullable=False, comment="Order within the symbol and day; grows, never ties."),
     Column("price", PRICE, nullable=False, comment="USD a share."),
     Column("size", SIZE, nullable=False, comment="Shares; fractional since 2026-02."),
     Column("file_id", Integer, nullable=False, comment="File version the trade's current text stands in."),

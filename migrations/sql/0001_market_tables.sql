@@ -418,7 +418,7 @@ COMMENT ON TABLE otc_trades IS 'Trades of a day after identity, life cycle and v
 COMMENT ON COLUMN otc_trades.trade_date IS 'Partition: New York date of execution.';
 COMMENT ON COLUMN otc_trades.symbol IS 'Symbol.';
 COMMENT ON COLUMN otc_trades.executed_at IS 'Moment of execution.';
-COMMENT ON COLUMN otc_trades.trade_seq IS 'Order within the symbol and day, from 1; never ties.';
+COMMENT ON COLUMN otc_trades.trade_seq IS 'Order within the symbol and day; grows, never ties.';
 COMMENT ON COLUMN otc_trades.price IS 'USD a share.';
 COMMENT ON COLUMN otc_trades.size IS 'Shares; fractional since 2026-02.';
 COMMENT ON COLUMN otc_trades.file_id IS 'File version the trade''s current text stands in.';

@@ -9,8 +9,10 @@ WITH core AS (
     SELECT symbol,
            count(*) AS input_rows,
            count(*) FILTER (WHERE v) AS trade_count,
-           coalesce(sum(size) FILTER (WHERE v), 0) AS total_volume,
-           coalesce(sum(notional) FILTER (WHERE v), 0) AS total_notional,
+           -- V is P and the rest: each row is added once, not twice
+           coalesce(sum(size) FILTER (WHERE p), 0) + coalesce(sum(size) FILTER (WHERE v AND NOT p), 0) AS total_volume,
+           coalesce(sum(notional) FILTER (WHERE p), 0) + coalesce(sum(notional) FILTER (WHERE v AND NOT p), 0)
+               AS total_notional,
            sum(size) FILTER (WHERE p) AS p_volume,
            sum(notional) FILTER (WHERE p) AS p_notional,
            max(price) FILTER (WHERE p) AS high_price,
@@ -18,8 +20,7 @@ WITH core AS (
            count(*) FILTER (WHERE p) AS p_count,
            sum(price) FILTER (WHERE p) AS p_sum,
            sum(price * price) FILTER (WHERE p) AS p_squares,
-           (percentile_disc(0.5) WITHIN GROUP (ORDER BY price) FILTER (WHERE p)
-            + percentile_disc(0.5) WITHIN GROUP (ORDER BY price DESC) FILTER (WHERE p)) / 2 AS median_price,
+           array_agg(price ORDER BY price) FILTER (WHERE p) AS p_prices,
            max(size) FILTER (WHERE v) AS max_trade_size,
            count(*) FILTER (WHERE v AND (size >= 10000 OR notional >= 200000)) AS block_count,
            coalesce(sum(size) FILTER (WHERE v AND (size >= 10000 OR notional >= 200000)), 0) AS block_volume,
@@ -110,7 +111,7 @@ SELECT symbol, trade_count, total_volume, total_notional,
        round(total_notional / nullif(total_volume, 0), 10) AS vwap_all,
        round(p_notional / p_volume, 10) AS vwap,
        open_price, open_at, high_price, high_at, low_price, low_at, close_price, close_at,
-       round(median_price, 10) AS median_price,
+       round((p_prices[(p_count + 1) / 2] + p_prices[p_count / 2 + 1]) / 2, 10) AS median_price,
        CASE WHEN p_count >= 2
             THEN sqrt((p_count * p_squares - p_sum * p_sum) / (p_count * (p_count - 1)))::double precision
        END AS stddev_price,

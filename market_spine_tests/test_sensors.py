@@ -1,0 +1,156 @@
+"""The sensor `dirty_days` asks for exactly the runs that are needed, and forgets no mark."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
+
+from market_spine.automation import sensors
+from market_spine.automation.jobs import REDO
+from market_spine.automation.sensors import DAY_TAG, dirty_days
+from market_spine.calendar import TradingCalendar
+from market_spine.otc.steps import Steps
+from market_spine.settings import Settings
+from market_spine.warehouse.embedded import EmbeddedServer
+from market_spine_tests.conftest import DatabaseFactory
+from market_spine_tests.orchestrated import DAYS, Orchestra, cancel, deliver, shared_orchestra
+
+FIRST, SECOND, _ = DAYS
+SATURDAY = date(2026, 3, 7)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Orchestra]:
+    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("sensors")) as made:
+        yield made
+
+
+@pytest.fixture
+def world(shared: Orchestra) -> Orchestra:
+    shared.tamper("DELETE FROM otc_dirty_days")
+    for run in shared.instance.get_runs():
+        shared.instance.delete_run(run.run_id)
+    return shared
+
+
+def mark(world: Orchestra, day: date) -> None:
+    world.tamper("INSERT INTO otc_dirty_days (day, reason, marked_at) VALUES (%s, 'a test', now())", day)
+
+
+def tick(world: Orchestra) -> list[RunRequest]:
+    """The runs that a tick asks for."""
+    answer = evaluate(world)
+    return list(answer.run_requests or ()) if isinstance(answer, SensorResult) else []
+
+
+def evaluate(world: Orchestra) -> SensorResult | SkipReason:
+    with build_sensor_context(instance=world.instance, definitions=world.defs) as context:
+        answer = dirty_days(context, steps=Steps(world.settings))
+    assert isinstance(answer, SensorResult | SkipReason)
+    return answer
+
+
+def queue(world: Orchestra, request: RunRequest, status: DagsterRunStatus = DagsterRunStatus.NOT_STARTED) -> str:
+    """What the daemon does with a request."""
+    run = world.instance.create_run_for_job(
+        world.defs.resolve_job_def(REDO),
+        tags={**request.tags, "dagster/partition": request.partition_key},
+        status=status,
+    )
+    return run.run_id
+
+
+def reason(world: Orchestra) -> str:
+    answer = evaluate(world)
+    assert isinstance(answer, SkipReason)
+    return answer.skip_message or ""
+
+
+def test_nothing_is_asked_for_while_no_session_is_marked(world: Orchestra) -> None:
+    assert reason(world) == "no session is marked"
+
+
+def test_each_marked_session_gets_one_run_however_often_it_is_marked(world: Orchestra) -> None:
+    for day in (SECOND, FIRST, SECOND):
+        mark(world, day)
+    requests = tick(world)
+    assert [one.partition_key for one in requests] == [str(FIRST), str(SECOND)]
+    assert [one.tags[DAY_TAG] for one in requests] == [str(FIRST), str(SECOND)]
+    assert {one.tags["dagster/priority"] for one in requests} == {"-1"}
+
+
+def test_two_ticks_before_the_run_begins_ask_with_the_same_key(world: Orchestra) -> None:
+    mark(world, FIRST)
+    assert [one.run_key for one in tick(world)] == [one.run_key for one in tick(world)]
+
+
+def test_a_session_whose_run_waits_or_works_is_not_asked_for_again(world: Orchestra) -> None:
+    mark(world, FIRST)
+    queue(world, tick(world)[0])
+    mark(world, FIRST)
+    assert reason(world) == f"{FIRST} has a run already"
+
+
+def test_a_mark_set_while_a_run_works_is_asked_for_when_it_has_ended(world: Orchestra) -> None:
+    mark(world, FIRST)
+    before = tick(world)[0]
+    run_id = queue(world, before, DagsterRunStatus.STARTED)
+    world.tamper("DELETE FROM otc_dirty_days")
+    mark(world, FIRST)
+    assert tick(world) == []
+    run = world.instance.get_run_by_id(run_id)
+    assert run is not None
+    world.instance.report_run_failed(run)
+    after = tick(world)[0]
+    assert after.partition_key == str(FIRST)
+    assert after.run_key != before.run_key
+
+
+def test_a_session_whose_run_failed_is_not_asked_for_again_until_something_is_new(world: Orchestra) -> None:
+    mark(world, FIRST)
+    before = tick(world)[0]
+    run = world.instance.get_run_by_id(queue(world, before))
+    assert run is not None
+    world.instance.report_run_failed(run)
+    assert [one.run_key for one in tick(world)] == [before.run_key]
+    mark(world, FIRST)
+    assert [one.run_key for one in tick(world)] != [before.run_key]
+
+
+def test_a_day_that_is_no_session_is_named_and_left_alone(world: Orchestra) -> None:
+    mark(world, SATURDAY)
+    assert reason(world) == f"{SATURDAY} is no session, or is not over yet"
+
+
+def test_one_tick_asks_for_a_bounded_number_of_runs(world: Orchestra, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sensors, "RUNS_A_TICK", 2)
+    for day in TradingCalendar(date(2026, 1, 2)).sessions()[:4]:
+        mark(world, day)
+    assert [one.partition_key for one in tick(world)] == ["2026-01-02", "2026-01-05"]
+
+
+def test_a_database_that_does_not_answer_is_the_reason_to_skip(world: Orchestra, tmp_path: Path) -> None:
+    gone = Settings(database_url=f"postgresql://postgres@/gone?host={tmp_path}")
+    with build_sensor_context(instance=world.instance, definitions=world.defs) as context:
+        answer = dirty_days(context, steps=Steps(gone))
+    assert isinstance(answer, SkipReason)
+    assert "the market database does not answer" in (answer.skip_message or "")
+
+
+def test_a_late_cancel_ends_in_new_metrics_of_the_day_it_is_about(world: Orchestra) -> None:
+    deliver(world.settings, FIRST)
+    assert world.run("otc_full_refresh", FIRST).success
+    deliver(world.settings, SECOND, cancel(SECOND, 11, 3, FIRST))
+    assert world.run("otc_full_refresh", SECOND).success
+    request = tick(world)[0]
+    assert request.partition_key == str(FIRST)
+    assert world.run(REDO, FIRST).success
+    assert tick(world) == []
+    query = (
+        "SELECT sum(cancelled_count), max(revision) FROM otc_metrics_daily WHERE trade_date = %s AND known_to IS NULL"
+    )
+    assert world.rows(query, FIRST) == [(1, 2)]
