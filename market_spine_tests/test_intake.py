@@ -95,6 +95,14 @@ def test_columns_the_feed_does_not_know_are_kept_by_their_name(platform: Platfor
     assert (found["symbol"], found["size"]) == ("ACME", "100")
 
 
+@pytest.mark.parametrize("count", [50, 51, 1_400])
+def test_a_file_may_have_many_columns_the_feed_does_not_know(platform: Platform, count: int) -> None:
+    names = [f"x{number}" for number in range(count)]
+    deliver(platform, ",".join([HEADER.strip(), *names]) + "\n" + ",".join([ROW.strip(), *names]) + "\n")
+    platform.load(MON)
+    assert platform.raw(MON)[0]["extra"] == {name: name for name in names}
+
+
 def test_a_nameless_last_column_is_left_out(platform: Platform) -> None:
     deliver(platform, HEADER.strip() + ",\n" + ROW.strip() + ",\n")
     platform.load(MON)
@@ -212,6 +220,7 @@ def test_two_paths_that_claim_one_place_are_refused_with_both_names(platform: Pl
 
 
 CUT = HEADER + row(1) + "2,new,2026-02-02T15"
+WIDE = HEADER.strip() + "".join(f",x{number}" for number in range(1_600))
 BAD_FILES: dict[str, tuple[str, bytes | str, int | None, str]] = {
     "empty file": (".csv", b"", None, "the file is empty"),
     "header only": (".csv", HEADER, None, "a header but no rows"),
@@ -223,6 +232,8 @@ BAD_FILES: dict[str, tuple[str, bytes | str, int | None, str]] = {
     "field of 10 MB": (".csv", HEADER + row(1) + row(2, symbol="A" * 10_000_000), 3, "longer than 1,048,576 bytes"),
     "row cut off": (".csv", CUT, 3, 'missing data for column "symbol"'),
     "row too long": (".csv", HEADER + "\n" + row(1) + ROW.strip() + ",1\n", 4, "extra data after last expected column"),
+    "cut among extras": (".csv", HEADER.replace("size", "size,desk") + ROW, 2, 'missing data for column "desk"'),
+    "absurdly wide": (".csv", WIDE + "\n" + ROW, 1, "names 1,606 columns"),
     "truncated gzip": (".csv.gz", gzip.compress((HEADER + ROW * 9).encode())[:-12], None, "gzip data stop before"),
     "truncated zstd": (".csv.zst", zstandard.compress((HEADER + ROW * 9).encode())[:-5], None, "zstd data stop before"),
     "no gzip": (".csv.gz", GOOD, 1, "is no gzip file"),

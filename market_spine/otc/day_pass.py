@@ -275,7 +275,7 @@ class DayPass:
         connection.execute(sql.SQL("INSERT INTO {} {}").format(self.names["patch"], repeats))
 
     def _add_conditions(self, connection: Connection, feed: FeedSQL, texts: sql.Composable) -> None:
-        self.run(connection, "add_conditions", tape=sql.Literal(feed.feed.tape), separator=feed.separator, texts=texts)
+        self.run(connection, "add_conditions", tape=sql.Literal(feed.feed.tape), codes=feed.codes, texts=texts)
 
 
 def _seed(feed: FeedSQL) -> sql.Composable:

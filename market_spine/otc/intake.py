@@ -18,7 +18,7 @@ from market_spine.calendar import TradingCalendar
 from market_spine.errors import CalendarError, FileRefused, NoFile
 from market_spine.otc.feeds import Feed
 from market_spine.otc.landing import LandedFile, find_files, unreadable_names
-from market_spine.otc.reader import ReportReader
+from market_spine.otc.reader import EXTRA, ReportReader
 from market_spine.warehouse.engine import Connection, Warehouse
 from market_spine.warehouse.schema import BUILD, LEAVES
 from market_spine.warehouse.sql import qualified, statements
@@ -26,6 +26,9 @@ from market_spine.warehouse.sql import qualified, statements
 SQL = statements("market_spine.otc", "intake.sql")
 RENAMED = {"report_date": "stated_report_date"}
 """Canonical names that stand under another name in the raw table, where report_date is the partition."""
+PAIRS = 50
+MOST_COLUMNS = 1_500
+"""PostgreSQL's own limit is 1,600 columns a table."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class Intake:
             try:
                 done.append(self.load_file(file, run_id=run_id))
             except FileRefused as error:
-                self._remember_refusal(file, error, run_id)
-                refused.append(error)
+                shown = FileRefused(self._shown(file), error.line, error.problem)
+                self._remember_refusal(file, shown, run_id)
+                refused.append(shown)
         if refused:
             more = f" (and {len(refused) - 1} more refused files)" if len(refused) > 1 else ""
             first = refused[0]
@@ -120,6 +124,9 @@ class Intake:
             self._refuse_rewritten(connection, key, file, path)
             reader = ReportReader(file, self.max_line_bytes)
             reader.open()
+            if len(reader.columns) > MOST_COLUMNS:
+                wide = f"the header names {len(reader.columns):,} columns, more than {MOST_COLUMNS:,}"
+                raise FileRefused(path, 1, f"{wide}; is the delimiter right?")
             file_id = self._register(connection, key, file, path, reader, run_id)
             rows = self._copy(connection, file, reader, file_id)
             counts = reader.counts
@@ -177,7 +184,7 @@ class Intake:
         number = sql.Literal(file_id)
         connection.execute(SQL("create_leaf", leaf=built, report_date=day, file_id=number))
         columns = [RENAMED.get(name, name) for name in reader.columns]
-        plain = all(name and not name.startswith("extra:") for name in columns)
+        plain = all(name and not name.startswith(EXTRA) for name in columns)
         target = built if plain else sql.Identifier("staging")
         names = columns if plain else [f"c{number}" for number in range(len(columns))]
         if not plain:
@@ -221,12 +228,15 @@ class Intake:
     ) -> None:
         known = [(name, column) for name, column in zip(names, columns, strict=True) if ":" not in column and column]
         extra = [
-            (name, column.removeprefix("extra:"))
+            (name, column.removeprefix(EXTRA))
             for name, column in zip(names, columns, strict=True)
-            if column.startswith("extra:")
+            if column.startswith(EXTRA)
         ]
-        pairs = sql.SQL(", ").join(
-            sql.SQL("{}, {}").format(sql.Literal(column), sql.Identifier(name)) for name, column in extra
+        pairs = [sql.SQL("{}, {}").format(sql.Literal(column), sql.Identifier(name)) for name, column in extra]
+        # A function takes 100 arguments, so a wide file's object is put together from several.
+        objects = sql.SQL(" || ").join(
+            sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs[start : start + PAIRS]))
+            for start in range(0, len(pairs), PAIRS)
         )
         connection.execute(
             SQL(
@@ -235,7 +245,7 @@ class Intake:
                 staging="staging",
                 targets=sql.SQL(", ").join(sql.Identifier(column) for _, column in known),
                 sources=sql.SQL(", ").join(sql.Identifier(name) for name, _ in known),
-                extra=sql.SQL("jsonb_build_object({})").format(pairs) if extra else sql.SQL("NULL"),
+                extra=objects if extra else sql.SQL("NULL"),
             )
         )
 
@@ -280,10 +290,16 @@ class Intake:
 
     def _explained(self, error: psycopg.Error, file: LandedFile, reader: ReportReader) -> FileRefused:
         """PostgreSQL's complaint about a row, with the line of the file instead of the line of the payload."""
+
+        def shown(place: int) -> str:
+            return reader.columns[place].removeprefix(EXTRA) or "the last, nameless one"
+
         context = error.diag.context or ""
         match = re.search(r"\bCOPY \S+, line (\d+)", context)
         line = reader.line_of(int(match.group(1))) if match else None
         problem = error.diag.message_primary or str(error).splitlines()[0]
+        # Columns of a staging table are numbered; the reader of the message knows them by their names.
+        problem = re.sub(r'column "c(\d+)"', lambda match: f'column "{shown(int(match.group(1)))}"', problem)
         return FileRefused(self._shown(file), line, f"{problem}; nothing of the file was loaded")
 
     def _remember_refusal(self, file: LandedFile, error: FileRefused, run_id: str | None) -> None:

@@ -16,10 +16,12 @@ from psycopg import sql
 
 from market_spine.errors import UpstreamBlocked
 from market_spine.otc.feeds import Feed
-from market_spine.warehouse.engine import Connection, Warehouse
-from market_spine.warehouse.sql import statements
+from market_spine.warehouse.engine import Connection, Warehouse, leaf_prefix
+from market_spine.warehouse.schema import LEAVES
+from market_spine.warehouse.sql import qualified, statements
 
 SQL = statements("market_spine.otc", "quality.sql")
+PARTITIONS = statements("market_spine.warehouse", "partitions.sql")
 RAW, TRADES, METRICS = "otc_trades_raw", "otc_trades", "otc_metrics_daily"
 OUTLIER_SHARE_WARN = Decimal("0.01")
 QUARANTINE_SHARE_WARN = Decimal("0.01")
@@ -77,7 +79,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         METRICS,
         "volume_is_sum_of_venues",
-        "The symbols are those of otc_trades, and each volume is the sum over its venues, counted anew.",
+        "The symbols are those of otc_trades, and each volume is the sum over all venues, counted anew.",
         blocking=True,
         is_error=True,
     ),
@@ -158,7 +160,9 @@ class Quality:
     def _raw(self, connection: Connection, day: date) -> Verdicts:
         files: dict[str, int] = {}
         odd: list[str] = []
-        for path, *numbers in connection.execute(SQL("raw_files"), {"day": day}).fetchall():
+        prefix = sql.Literal(leaf_prefix(RAW, day))
+        query = SQL("raw_files", counts=_leaf_counts(connection, RAW, day), prefix=prefix)
+        for path, *numbers in connection.execute(query, {"day": day}).fetchall():
             rows, lines, blank, trailer, declared, counted = (_number(one) for one in numbers)
             files[str(path)] = counted
             if lines != 1 + rows + blank + trailer:
@@ -177,9 +181,11 @@ class Quality:
         }
 
     def _trades(self, connection: Connection, day: date) -> Verdicts:
-        row = connection.execute(SQL("trades_terms"), {"day": day}).fetchall()[0]
+        query = SQL("trades_terms", counts=_leaf_counts(connection, TRADES, day))
+        row = connection.execute(query, {"day": day}).fetchall()[0]
         rows, carried_in, dispositions, is_marked, base_then, carried_then, *counts = row
-        trades, live, cancelled, superseded, unknown, outliers, late = (_number(one) for one in counts)
+        trades, cancelled, superseded, strange, unknown, outliers, late = (_number(one) for one in counts)
+        live = trades - cancelled - superseded - strange
         exceptions = (
             {str(name): int(count) for name, count in dispositions.items()} if isinstance(dispositions, dict) else {}
         )
@@ -197,8 +203,8 @@ class Quality:
         }
         if waits:
             law["waits"] = "its inputs changed since; the day is marked and will be computed again"
-        if trades != live + cancelled + superseded:
-            law["problem"] = "trades of an unknown status"
+        if strange:
+            law["problem"] = f"{strange:,} trades of an unknown status"
         quarantined = exceptions.get("quarantined", 0)
         codes = self._unknown_codes(connection, day) if unknown else []
         return {
@@ -218,10 +224,8 @@ class Quality:
         return [dict(zip(("source", "code", "trades", "example"), row, strict=True)) for row in rows]
 
     def _metrics(self, connection: Connection, day: date) -> Verdicts:
-        # A day of a million trades has tens of thousands of groups: they are to fit into memory.
-        connection.execute(
-            sql.SQL("SET LOCAL work_mem = {}").format(sql.Literal(f"{min(self.warehouse.work_mem_mb, 64)}MB"))
-        )
+        work_mem = sql.Literal(f"{min(self.warehouse.work_mem_mb, 64)}MB")
+        connection.execute(SQL("hash_groups", work_mem=work_mem))
         row = connection.execute(SQL("metrics_terms"), {"day": day}).fetchall()[0]
         symbols, missing, surplus, differing, outside = (_number(one) for one in row[:5])
         volumes: dict[str, object] = {
@@ -255,6 +259,14 @@ def separator_pattern(feed: Feed) -> str:
     """Regular expression between two condition codes of a feed; nothing when every character is a code."""
     text = feed.condition_separator or ""
     return "".join(f"[{char}]" if char != "^" else r"\^" for char in text)
+
+
+def _leaf_counts(connection: Connection, table: str, day: date) -> sql.Composable:
+    """A query for the rows of each leaf a day has."""
+    named = {"table": table, "schema": LEAVES, "prefix": leaf_prefix(table, day)}
+    leaves = [str(row[0]) for row in connection.execute(PARTITIONS("leaves_of"), named).fetchall()]
+    counts = [SQL("count_leaf", name=sql.Literal(leaf), leaf=qualified(LEAVES, leaf)) for leaf in leaves]
+    return sql.SQL(" UNION ALL ").join(counts or [SQL("no_leaves")])
 
 
 def _number(value: object) -> int:

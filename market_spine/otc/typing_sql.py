@@ -106,7 +106,7 @@ class FeedSQL:
             return SQL("clock_problem_none")
         return SQL("clock_problem_zone", text=column("executed_at"), zone=sql.Literal(self.feed.time_zone))
 
-    def codes(self, kinds: Sequence[str]) -> list[str]:
+    def actions(self, kinds: Sequence[str]) -> list[str]:
         """Action codes that mean one of ``kinds``."""
         return [code for code, kind in self.feed.actions.items() if kind in kinds]
 
@@ -119,7 +119,7 @@ class FeedSQL:
         """Rows of the fast path: new trades, by action and correction code as they are usually written."""
         tests: list[sql.Composable] = []
         if self.has("action"):
-            tests.append(sql.SQL("(r.action IS NULL OR r.action IN ({}))").format(literals(self.codes(NEW_KINDS))))
+            tests.append(sql.SQL("(r.action IS NULL OR r.action IN ({}))").format(literals(self.actions(NEW_KINDS))))
         if self.has("correction"):
             codes = self.corrections(("live", "cancelled"))
             tests.append(sql.SQL("(r.correction IS NULL OR r.correction IN ({}))").format(literals(codes)))
@@ -128,7 +128,7 @@ class FeedSQL:
     @property
     def is_late(self) -> sql.Composable:
         """As-of reports of the day itself."""
-        codes = self.codes(("as_of",)) if self.has("action") else []
+        codes = self.actions(("as_of",)) if self.has("action") else []
         return sql.SQL("r.action IN ({})").format(literals(codes)) if codes else sql.SQL("false")
 
     @property
@@ -136,9 +136,9 @@ class FeedSQL:
         """What a report does: new, as_of, cancel, correct, not_trade; NULL for an unknown code."""
         groups = {"new": ("new",), "as_of": ("as_of",), "cancel": DEAD_KINDS, "correct": ("correct",)}
         whens = [
-            sql.SQL("WHEN btrim(r.action) IN ({}) THEN {}").format(literals(self.codes(kinds)), sql.Literal(kind))
+            sql.SQL("WHEN btrim(r.action) IN ({}) THEN {}").format(literals(self.actions(kinds)), sql.Literal(kind))
             for kind, kinds in groups.items()
-            if self.codes(kinds)
+            if self.actions(kinds)
         ]
         by_action: sql.Composable = sql.Literal("new")
         if self.has("action") and whens:
@@ -188,10 +188,9 @@ class FeedSQL:
         return sql.SQL("CASE r.file_id {} END").format(whens)
 
     @property
-    def separator(self) -> sql.Composable:
-        """Regular expression that parts the condition codes; nothing between them when they are packed."""
-        text = self.feed.condition_separator
-        return sql.Literal("" if text is None else "".join(f"[{char}]" if char != "^" else r"\^" for char in text))
+    def codes(self) -> sql.Composable:
+        """The condition codes of a text as rows: every character where they are packed, else what stands between."""
+        return SQL("condition_codes", separator=sql.Literal(self.feed.condition_separator))
 
     @property
     def content(self) -> sql.Composable:

@@ -78,10 +78,6 @@ FROM (SELECT DISTINCT c.file_id, c.line_no, c.hop
  WHERE c.day = {day} AND c.origin_day <> {day} AND c.file_id IN ({files})
  ORDER BY c.file_id, c.line_no, c.hop, c.origin_day)
 
--- name: carried_empty
--- Whether anything at all is carried in.
-SELECT EXISTS (SELECT FROM otc_carried WHERE day = %(day)s AND origin_day <> %(day)s);
-
 -- name: base_rows
 -- The day's own reports of some files.
 (SELECT * FROM otc_trades_raw WHERE report_date = {day} AND file_id IN ({files}))
@@ -123,7 +119,7 @@ SELECT {tape}, s.conditions,
        coalesce(bool_and(f.upd_last OR f.last_if_only) AND NOT bool_and(f.upd_last), false),
        coalesce(bool_or(f.code IS NULL AND codes.code IS NOT NULL), false)
 FROM ({texts}) AS s
-LEFT JOIN LATERAL regexp_split_to_table(s.conditions, {separator}) AS codes (code) ON btrim(codes.code) <> ''
+LEFT JOIN LATERAL {codes} AS codes (code) ON btrim(codes.code) <> ''
 LEFT JOIN otc_sale_conditions AS f
   ON f.tape = {tape} AND f.code = btrim(codes.code) AND {day} BETWEEN f.valid_from AND f.valid_to
 WHERE NOT EXISTS (SELECT FROM {conditions} AS known WHERE known.tape = {tape} AND known.conditions = s.conditions)
@@ -528,7 +524,8 @@ DELETE FROM otc_carried WHERE origin_day = {day};
 INSERT INTO otc_carried (day, origin_day, file_id, line_no, hop, role, status, link_id, link_date,
                          report_date, {raw_columns}, extra)
 SELECT carry_to, {day}, file_id, line_no,
-       concat_ws('/', CASE WHEN role = 'event' AND final_status IS NULL THEN 'event' ELSE 'trade' END, link_id, link_date),
+       concat_ws('/', CASE WHEN role = 'event' AND final_status IS NULL THEN 'event' ELSE 'trade' END,
+                 md5(link_id), link_date),  -- an id may be longer than an index takes
        CASE WHEN role = 'event' AND final_status IS NULL THEN 'event' ELSE 'trade' END,
        CASE WHEN role = 'event' AND final_status IS NULL THEN NULL ELSE coalesce(final_status, status0) END, link_id, link_date,
        report_date, {from_report},

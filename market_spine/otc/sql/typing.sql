@@ -4,13 +4,13 @@
 -- name: number
 -- A number as it came: plain first, thousands separators and caps only where that fails. What begins with 0 and is no
 -- decimal fraction may be hexadecimal (0x1F), which PostgreSQL calls a number and a price list does not.
-CASE WHEN ({text} < '0/' OR {text} >= '1' OR {text} !~ '[xXoObB]') AND pg_input_is_valid({text}, 'numeric') THEN {text}::numeric
+CASE WHEN ({text} >= '.' AND {text} < '0/' OR {text} >= '1' OR {text} !~ '[xXoObB]') AND pg_input_is_valid({text}, 'numeric') THEN {text}::numeric
      WHEN {text} ~ '^\s*[+-]?\d{{1,3}}(,\d{{3}})*(\.\d+)?\s*$' THEN replace({text}, ',', '')::numeric END
 
 -- name: size
 -- Shares as they came; 1,176,262,090+ and 250MM+ are lower bounds.
-CASE WHEN ({text} < '0/' OR {text} >= '1' OR {text} !~ '[xXoObB]') AND pg_input_is_valid({text}, 'numeric') THEN {text}::numeric
-     WHEN {text} ~ '^\s*(\d{{1,3}}(,\d{{3}})*|\d+)(\.\d+)?(MM|K)?\+?\s*$'
+CASE WHEN ({text} >= '.' AND {text} < '0/' OR {text} >= '1' OR {text} !~ '[xXoObB]') AND pg_input_is_valid({text}, 'numeric') THEN {text}::numeric
+     WHEN {text} ~ '^\s*[+]?(\d{{1,3}}(,\d{{3}})*|\d+)(\.\d+)?(MM|K)?\+?\s*$'
      THEN substring(replace({text}, ',', '') FROM '[\d.]+')::numeric
           * CASE WHEN {text} LIKE '%%MM%%' THEN 1000000 WHEN {text} LIKE '%%K%%' THEN 1000 ELSE 1 END END
 
@@ -28,10 +28,12 @@ CASE WHEN {text} < ':' AND octet_length({text}) >= 13 AND pg_input_is_valid({tex
      THEN {text}::timestamptz END
 
 -- name: moment_zone
--- A moment of a feed with a clock of its own: an offset in the text wins.
+-- A moment of a feed with a clock of its own: an offset in the text wins; the name of a zone is no offset, and casting
+-- to local time would drop it silently.
 CASE WHEN {text} < ':' AND octet_length({text}) >= 13 AND pg_input_is_valid({text}, 'timestamptz')
      THEN CASE WHEN {text} ~ '([Zz]|[+-]\d\d(:?\d\d)?)\s*$' THEN {text}::timestamptz
-               ELSE {text}::timestamp AT TIME ZONE {zone} END END
+               WHEN {text} ~ '^\s*\d{{4}}-?\d\d-?\d\d[ T]\d\d:?\d\d(:?\d\d(\.\d+)?)?\s*$'
+               THEN {text}::timestamp AT TIME ZONE {zone} END END
 
 -- name: moment_usual
 -- A moment that starts with this day's date or the next is cast without asking first, which halves the cost: asking takes
@@ -99,6 +101,10 @@ coalesce(btrim(r.original_report_id), '')
 -- The date of that report.
 CASE WHEN btrim(r.original_report_date) ~ '^\d{{4}}-?\d\d-?\d\d$' AND pg_input_is_valid(r.original_report_date, 'date')
      THEN r.original_report_date::date END
+
+-- name: condition_codes
+-- The codes in a text of conditions, in linear time however long it is.
+string_to_table(s.conditions, {separator})
 
 -- name: content
 -- All published fields as one digest; a column that is blank and one that is missing say the same.
