@@ -1,10 +1,10 @@
 -- name: dirty_days
 -- Days whose inputs changed since they were computed, with the number of the last mark; and days whose metrics are older
 -- than their trades, because a run was killed between the two. A run that is under way gets ten minutes to finish.
-SELECT day, max(mark), count(*), (array_agg(reason ORDER BY mark DESC))[1]
-FROM (SELECT day, mark_id AS mark, reason FROM otc_dirty_days
+SELECT day, concat_ws('-', max(mark_id), max(unfinished)), count(*), (array_agg(reason ORDER BY mark_id DESC))[1]
+FROM (SELECT day, mark_id, NULL::bigint AS unfinished, reason FROM otc_dirty_days
       UNION ALL
-      SELECT day, (extract(epoch FROM normalized_at) * 1000000)::bigint, 'its metrics are older than its trades'
+      SELECT day, NULL, (extract(epoch FROM normalized_at) * 1000000)::bigint, 'its metrics are older than its trades'
       FROM otc_days
       WHERE computed_at < normalized_at AND normalized_at < clock_timestamp() - interval '10 minutes') AS marks
 GROUP BY day
