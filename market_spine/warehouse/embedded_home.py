@@ -153,7 +153,8 @@ def configuration(port: int, socket_dir: Path, extra: Mapping[str, str]) -> str:
         "checkpoint_timeout": "15min",
         "fsync": "on",
         "synchronous_commit": "on",
-        "shared_buffers": f"{max(min(memory // 4, 1024 * MEGABYTE), 64 * MEGABYTE) // MEGABYTE}MB",
+        # A table over a quarter of this is read past the cache; a day of 2 M reports has 330 MB and is read six times.
+        "shared_buffers": f"{max(min(memory // 4, 2048 * MEGABYTE), 64 * MEGABYTE) // MEGABYTE}MB",
         "effective_cache_size": f"{max(memory // 2, 128 * MEGABYTE) // MEGABYTE}MB",
         # Compiling costs more than it saves on statements that run for a second or two.
         "jit": "off",

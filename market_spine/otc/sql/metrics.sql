@@ -22,8 +22,8 @@ WITH core AS (
            sum(price * price) FILTER (WHERE p) AS p_squares,
            array_agg(price ORDER BY price) FILTER (WHERE p) AS p_prices,
            max(size) FILTER (WHERE v) AS max_trade_size,
-           count(*) FILTER (WHERE v AND (size >= 10000 OR notional >= 200000)) AS block_count,
-           coalesce(sum(size) FILTER (WHERE v AND (size >= 10000 OR notional >= 200000)), 0) AS block_volume,
+           count(*) FILTER (WHERE b) AS block_count,
+           coalesce(sum(size) FILTER (WHERE b), 0) AS block_volume,
            count(*) FILTER (WHERE v AND size < 100) AS odd_lot_count,
            count(*) FILTER (WHERE v AND size <> trunc(size)) AS fractional_count,
            coalesce(sum(size) FILTER (WHERE v AND executed_at < {opens_at}), 0) AS pre_volume,
@@ -37,11 +37,13 @@ WITH core AS (
            count(*) FILTER (WHERE e AND is_late) AS late_count,
            count(*) FILTER (WHERE e AND is_outlier) AS outlier_count,
            count(*) FILTER (WHERE e AND is_capped) AS capped_count
-    FROM (SELECT symbol, executed_at, price, size, side, status, is_correction, is_late, is_outlier, is_capped,
-                 price * size AS notional, status = 'live' AS e, status = 'live' AND upd_volume AS v,
-                 status = 'live' AND upd_volume AND upd_high_low AND NOT is_outlier AS p
-          FROM {leaf}
-          ORDER BY symbol
+    FROM (SELECT n.*, v AND (size >= 10000 OR notional >= 200000) AS b
+          FROM (SELECT symbol, executed_at, price, size, side, status, is_correction, is_late, is_outlier, is_capped,
+                       price * size AS notional, status = 'live' AS e, status = 'live' AND upd_volume AS v,
+                       status = 'live' AND upd_volume AND upd_high_low AND NOT is_outlier AS p
+                FROM {leaf}
+                ORDER BY symbol
+                OFFSET 0) AS n
           OFFSET 0) AS t
     GROUP BY symbol),
 extremes AS (
@@ -65,8 +67,10 @@ series AS (
            max(executed_at) FILTER (WHERE next_at IS NULL) AS close_at,
            count(before_that) AS pairs,
            sum((price - before) * (before - before_that)) AS products,
-           sum(price - before) FILTER (WHERE before_that IS NOT NULL) AS changes,
-           sum(before - before_that) AS changes_before
+           -- sums of successive changes telescope: last less second, last but one less first
+           min(price) FILTER (WHERE next_at IS NULL)
+               - min(price) FILTER (WHERE before IS NOT NULL AND before_that IS NULL) AS changes,
+           min(before) FILTER (WHERE next_at IS NULL) - min(price) FILTER (WHERE before IS NULL) AS changes_before
     FROM lasts GROUP BY symbol),
 grid AS (
     SELECT symbol, sum(r * r) AS squares, count(r) AS returns
