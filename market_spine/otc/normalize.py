@@ -310,7 +310,7 @@ class Normalizer:
         raw = sql.SQL(", ").join(sql.Identifier(name) for name in RAW_NAMES)
         texts = sql.SQL(", ").join(sql.SQL("report ->> {}").format(sql.Literal(name)) for name in RAW_NAMES)
         work.run(main, "replace_carried", raw_columns=raw, from_report=texts)
-        work.run(main, "replace_exceptions", home=SQL("home"))
+        work.run(main, "replace_exceptions", home=SQL("home", first_session=work.names["first_session"]))
         work.run(main, "mark_days", run_id=sql.Literal(run_id))
         # Only new files can bring a report somebody waits for; waking without that would go round for ever.
         before = main.execute(SQL("files_before"), {"day": work.day}).fetchone()

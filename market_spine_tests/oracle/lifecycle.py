@@ -54,7 +54,11 @@ def settle(reports: Iterable[Report]) -> None:
 
 
 def _drop_repeats(reports: list[Report]) -> list[Report]:
-    """Keep the first report of every identity; the others are duplicates or contradict it."""
+    """Keep the first report of every identity; the others are duplicates or contradict it.
+
+    Valid reports without a report id meet on their trade date. An invalid one can only be compared with those of its
+    own report date: a copy that could not be read must not cost the trade that could.
+    """
     first: dict[tuple[object, ...], Report] = {}
     occurrences: dict[tuple[object, ...], int] = defaultdict(int)
     kept = []
@@ -62,15 +66,19 @@ def _drop_repeats(reports: list[Report]) -> list[Report]:
         text = report.text
         key: tuple[object, ...]
         if text["report_id"]:
-            key = ("report", report.source, text["facility"], report.report_date, text["report_id"])
+            key = ("report", report.source, text["facility"], text["report_id"])
         elif text["trade_id"] and report.trade_date is not None:
             key = ("trade", report.source, report.trade_date, text["trade_id"])
         else:
             in_file = (report.source, report.report_date, report.part, report.content)
             occurrences[in_file] += 1
             key = ("content", report.source, report.content, occurrences[in_file])
-        earlier = first.setdefault(key, report)
-        if earlier is report:
+        meetings = [(*key, "reported", report.report_date)]
+        if report.reason is None and not text["report_id"]:
+            meetings.append((*key, "traded", report.trade_date))
+        earlier = next((first[meeting] for meeting in meetings if meeting in first), None)
+        if earlier is None:
+            first.update(dict.fromkeys(meetings, report))
             kept.append(report)
         elif earlier.content == report.content:
             report.ends_as("duplicate")

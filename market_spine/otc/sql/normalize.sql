@@ -217,7 +217,8 @@ WHERE role = 'event' AND disposition IS NULL
 
 -- name: link_events
 -- Where each event's chain ends: the trade, or the last event whose target is not here. The direct target bears the id it
--- names: a trade or a correction, by the date it names, else the nearest report at or before it, else the nearest after.
+-- names: a trade or a correction, by the date it names, else of its own report date; the log is searched for a nearest one
+-- on another date (search_other_days). A correction carried here is a link of a chain that is kept where it was reported.
 -- Quarantined corrections keep their place in the chain, so that what refers to them still reaches the trade. A circle
 -- ends nowhere.
 CREATE TABLE {links} AS
@@ -227,11 +228,12 @@ WITH RECURSIVE direct AS MATERIALIZED (
     JOIN {rep} AS t
       ON t.source = e.source AND t.report_id = e.original_id AND t.report_id <> ''
      AND coalesce(t.facility, '') = coalesce(e.facility, '')
-     AND (e.original_date IS NULL OR t.report_date = e.original_date)
-     AND t.rep_id <> e.rep_id AND t.role <> 'repeat'
-     AND (t.role IN ('target', 'trade') OR t.kind = 'correct')
+     AND t.report_date = coalesce(e.original_date, e.report_date)
+     AND t.rep_id <> e.rep_id
+     AND CASE t.role WHEN 'target' THEN true WHEN 'trade' THEN t.kind IS DISTINCT FROM 'correct'
+                     WHEN 'event' THEN t.kind = 'correct' ELSE false END
     WHERE e.role = 'event' AND e.original_id <> '' AND e.kind IN ('cancel', 'correct') AND NOT e.bad_original_date
-    ORDER BY e.rep_id, t.report_date <= e.report_date DESC, abs(t.report_date - e.report_date), t.rep_id),
+    ORDER BY e.rep_id, t.rep_id),
 walk AS (
     SELECT e.rep_id, e.rep_id AS at, d.target_rep, d.is_trade, 1 AS steps
     FROM {rep} AS e LEFT JOIN direct AS d USING (rep_id)
@@ -505,9 +507,10 @@ INSERT INTO {patch} SELECT file_id, line_no, 'drop' FROM adopted;
 DELETE FROM {rep} WHERE role = 'aside';
 
 -- name: home
--- The day a quarantined report counts on: its own trade date where that can be told, else its report date.
-CASE WHEN reason IS NULL
-       OR reason IN ('bad_price', 'non_positive_price', 'bad_size', 'non_positive_size', 'bad_original_date')
+-- The day a quarantined report counts on: its own trade date where that is a session it can belong to, whatever else is
+-- wrong with it, else its report date.
+CASE WHEN trade_date BETWEEN {first_session} AND report_date
+       AND EXISTS (SELECT FROM otc_sessions AS s WHERE s.day = trade_date)
      THEN trade_date ELSE report_date END
 
 -- name: old_carried
