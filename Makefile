@@ -10,13 +10,15 @@ STAMP := .venv/.market-spine-setup
 PYTHON ?=
 # Passed on to pytest and the benchmarks: make test ARGS="-k calendar"
 ARGS ?=
+# Processes that run tests at once.
+WORKERS ?= 3
 # `make lock UPGRADE=1` takes the newest versions; without it, pins stay where they can.
 UPGRADE ?=
 
-.PHONY: help setup demo up test check format bench chaos lock clean
+.PHONY: help setup demo up test test-long check format bench chaos lock clean
 
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the pinned dependencies (skipped when nothing changed)
 
@@ -29,8 +31,12 @@ demo: $(STAMP) ## the bundled sessions through real Dagster runs on an embedded 
 up: $(STAMP) ## UI and daemon on the embedded PostgreSQL; Ctrl-C stops everything
 	@exec $(BIN)/spine up
 
-test: $(STAMP) ## all tests (ARGS="-k word" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+# A module's tests stay together: many share one daemon and webserver, which take longer to start than a test.
+test: $(STAMP) ## all tests but the longest (ARGS="-k word" for some of them)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m "not long" $(ARGS)
+
+test-long: $(STAMP) ## the tests that take minutes: a year's backfill, ten thousand runs
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m long $(ARGS)
 
 check: $(STAMP) ## format, lint, types, documentation
 	$(BIN)/ruff format --check .
@@ -53,7 +59,7 @@ chaos: $(STAMP) ## kill runs and servers at random moments and look at what is l
 lock: ## resolve pyproject.toml again into requirements.lock (UPGRADE=1: take newer versions)
 	@uv="$$(command -v $(BIN)/uv || command -v uv)" || { echo "lock: uv is not installed; run make setup first" >&2; exit 1; }; \
 	"$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml --group dev && \
+	  --no-annotate $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml --extra s3 --group dev && \
 	echo "lock: $$(grep -c '==' requirements.lock) packages"
 
 clean: ## stop the embedded server, remove its data and everything else that can be made again

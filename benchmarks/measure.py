@@ -49,7 +49,11 @@ class Clock:
         try:
             yield
         finally:
-            self._round[name] = self._round.get(name, 0.0) + time.perf_counter() - start
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds that somebody else timed as (part of) the step."""
+        self._round[name] = self._round.get(name, 0.0) + seconds
 
     def end_round(self) -> float:
         """Close the round; answers its sum."""

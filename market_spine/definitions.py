@@ -5,9 +5,15 @@ Belongs here: putting together what other modules build. Does not belong here: a
 
 from collections.abc import Mapping
 
-from dagster import Definitions, in_process_executor
+from dagster import Definitions
 
+from market_spine.automation.cleanup import cleanup_job, cleanup_schedule
+from market_spine.automation.dead_letter_sensor import dead_letter_sensors
+from market_spine.automation.executor import living_executor
+from market_spine.automation.inventory_check import inventory_assets, inventory_checks, inventory_sensors
 from market_spine.automation.jobs import otc_jobs
+from market_spine.automation.reconcile_sensor import reconcile_sensors
+from market_spine.automation.schedules import otc_schedules
 from market_spine.automation.sensors import otc_sensors
 from market_spine.otc.assets import otc_assets
 from market_spine.otc.resources import resources
@@ -25,12 +31,13 @@ def build_defs(
     """
     chosen = settings or Settings.from_env()
     return Definitions(
-        assets=[otc_assets(chosen)],
-        jobs=otc_jobs(),
-        sensors=otc_sensors(),
+        assets=[otc_assets(chosen), *inventory_assets()],
+        asset_checks=inventory_checks(),
+        jobs=[*otc_jobs(), cleanup_job()],
+        schedules=[*otc_schedules(), cleanup_schedule()],
+        sensors=[*otc_sensors(chosen), *reconcile_sensors(), *inventory_sensors(), *dead_letter_sensors()],
         resources={**resources(chosen), **(resource_overrides or {})},
-        # A step of its own process would pay two seconds of imports for a day that takes a fifth of one.
-        executor=in_process_executor,
+        executor=living_executor(),
     )
 
 

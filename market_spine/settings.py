@@ -8,15 +8,22 @@ domain that nobody should change.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NewType, Self
 
 from market_spine.errors import SettingsError
 
+WebAddress = NewType("WebAddress", str)
+LandingAddress = NewType("LandingAddress", str)
+"""``scheme://...`` of a filesystem that fsspec knows; a local one is a Path."""
+EXTRAS = ("s3",)
+"""Schemes for which the package has an extra of that name."""
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2")
 
 
@@ -37,7 +44,20 @@ class Settings:
         "",
         "PostgreSQL database of Dagster's own storage; empty: database `dagster` of the embedded server",
     )
-    landing: Path = _setting("MARKET_SPINE_LANDING", Path("data/landing"), "folder in which files arrive")
+    landing: Path | LandingAddress = _setting(
+        "MARKET_SPINE_LANDING",
+        Path("data/landing"),
+        "folder in which files arrive, or its address (s3://bucket/prefix, sftp://host/folder, ...)",
+    )
+    landing_seconds: int = _setting(
+        "MARKET_SPINE_LANDING_SECONDS", 15, "how often the landing folder is looked at", least=1
+    )
+    landing_quiet_seconds: int = _setting(
+        "MARKET_SPINE_LANDING_QUIET_SECONDS",
+        10,
+        "a file that changed less than so many seconds ago may still be written and is left alone",
+        least=0,
+    )
     feeds_dir: Path | None = _setting(
         "MARKET_SPINE_FEEDS",
         None,
@@ -87,6 +107,96 @@ class Settings:
     backfill_chunk: int = _setting(
         "MARKET_SPINE_BACKFILL_CHUNK", 21, "sessions that one run of a backfill takes", least=1
     )
+    webserver_url: WebAddress = _setting(
+        "MARKET_SPINE_WEBSERVER",
+        WebAddress(""),
+        "address of the Dagster webserver, through which runs are started and ended; empty: that of `spine up` here",
+    )
+    queue_limit: int = _setting(
+        "MARKET_SPINE_QUEUE_LIMIT", 1100, "queued runs at which nothing more is accepted", least=1
+    )
+    queue_limit_normal: int = _setting(
+        "MARKET_SPINE_QUEUE_LIMIT_NORMAL",
+        1100,
+        "queued runs of lane normal at which that lane accepts no more",
+        least=1,
+    )
+    queue_limit_backfill: int = _setting(
+        "MARKET_SPINE_QUEUE_LIMIT_BACKFILL",
+        1000,
+        "queued runs of lane backfill at which that lane accepts no more; less than the total: a day's run must fit",
+        least=1,
+    )
+    max_tries: int = _setting(
+        "MARKET_SPINE_MAX_TRIES",
+        3,
+        "how often a session is tried in a run when what failed can pass (lost connection, lock timeout)",
+        least=1,
+    )
+    retry_seconds: int = _setting(
+        "MARKET_SPINE_RETRY_SECONDS",
+        10,
+        "wait before the second try of a session; doubles with each further one",
+        least=1,
+    )
+    dead_letter_retries: int = _setting(
+        "MARKET_SPINE_DEAD_LETTER_RETRIES",
+        3,
+        "how often a dead letter may be retried; after that its cause is worth a look, or `--force`",
+        least=1,
+    )
+    catch_up_sessions: int = _setting(
+        "MARKET_SPINE_CATCH_UP_SESSIONS",
+        10,
+        "latest sessions among which the schedule looks for ones it missed while the daemon was down",
+        least=1,
+    )
+    due_hour: int = _setting(
+        "MARKET_SPINE_DUE_HOUR",
+        6,
+        "hour of the morning after a session, New York, from which on a session without metrics counts as missing",
+        least=0,
+    )
+    keep_runs_days: int = _setting(
+        "MARKET_SPINE_KEEP_RUNS_DAYS", 30, "days for which finished runs and their logs are kept", least=1
+    )
+    keep_ticks_days: int = _setting(
+        "MARKET_SPINE_KEEP_TICKS_DAYS", 30, "days for which ticks of schedules and sensors are kept", least=1
+    )
+    keep_dead_letters_days: int = _setting(
+        "MARKET_SPINE_KEEP_DEAD_LETTERS_DAYS", 90, "days for which resolved dead letters are kept", least=1
+    )
+    keep_raw_days: int = _setting(
+        "MARKET_SPINE_KEEP_RAW_DAYS",
+        180,
+        "days for which reports as they came are kept; what is older can no longer be normalized again",
+        least=1,
+    )
+    stuck_seconds: int = _setting(
+        "MARKET_SPINE_STUCK_SECONDS",
+        40,
+        "how long a run may show no sign of a living process before it is ended as failed",
+        least=10,
+    )
+    max_connections: int = _setting(
+        "MARKET_SPINE_MAX_CONNECTIONS", 90, "database connections that all processes together may open", least=10
+    )
+
+    api_database_url: str = _setting(
+        "MARKET_SPINE_API_DATABASE_URL",
+        "",
+        "the market database for the REST API, with a login that may do no more than role market_spine_reader; empty: "
+        "DATABASE_URL, whose login takes that role on",
+    )
+    api_connections: int = _setting(
+        "MARKET_SPINE_API_CONNECTIONS", 8, "database connections that one API process may open", least=1
+    )
+    api_query_seconds: int = _setting(
+        "MARKET_SPINE_API_QUERY_SECONDS", 10, "how long one JSON answer of the API may keep the database busy", least=1
+    )
+    api_stream_seconds: int = _setting(
+        "MARKET_SPINE_API_STREAM_SECONDS", 900, "how long one CSV or Arrow answer of the API may last", least=1
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -126,9 +236,37 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _landing(text: str) -> Path | LandingAddress:
+    """A folder, or an address whose filesystem can be used here."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    if scheme in ("file", "local"):
+        return Path(rest)  # mapped and listed as any folder: nothing between us and the files
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest.strip("/"):
+        raise ValueError
+    from fsspec.registry import known_implementations  # 0.1 s, which nobody pays who has a folder
+
+    if scheme not in known_implementations:
+        raise ValueError
+    package = known_implementations[scheme]["class"].partition(".")[0]
+    if find_spec(package) is None:
+        extra = f"; install market-spine[{scheme}]" if scheme in EXTRAS else ""
+        raise SettingsError(f"MARKET_SPINE_LANDING is at {scheme}://, which needs the package {package}{extra}")
+    return LandingAddress(text.rstrip("/"))
+
+
+def _web_address(text: str) -> WebAddress:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError
+    return WebAddress(text.rstrip("/"))
+
+
 _READERS: Mapping[object, tuple[Callable[[str], Any], str]] = {
     str: (_database_url, "an address like postgresql://user@host:5432/database"),
+    WebAddress: (_web_address, "an address like http://host:3000"),
     Path: (Path, "a folder"),
+    Path | LandingAddress: (_landing, "a folder, or an address like s3://bucket/prefix of a kind that fsspec knows"),
     Path | None: (Path, "a folder"),
     date: (date.fromisoformat, "a date like 2026-01-02"),
     int: (int, "a whole number"),
@@ -149,7 +287,7 @@ def _read(setting: "Field[Any]", text: str) -> Any:
         usable = False
     if not usable or (isinstance(value, Decimal) and not value.is_finite()):
         # An address may carry a password, which has no place in a log.
-        shown = repr(text.partition("://")[0] + "://...") if setting.type is str and "://" in text else repr(text)
+        shown = repr(text.partition("://")[0] + "://...") if "://" in text else repr(text)
         raise SettingsError(f"{variable} is {shown}; expected {expected}")
     return value
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import date
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from market_spine.settings import Settings
 from market_spine.warehouse import migrate
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.sql import statements
+from market_spine_tests.driving import Platform
 
 DatabaseFactory = Callable[[], AbstractContextManager[str]]
 TEMPLATE = "template_market_spine"
@@ -80,6 +82,21 @@ def database_url(new_database: DatabaseFactory) -> Iterator[str]:
     """A migrated, empty database, dropped after the test."""
     with new_database() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def shared_database(new_database: DatabaseFactory) -> Iterator[str]:
+    """One database for a whole module."""
+    with new_database() as url:
+        yield url
+
+
+@pytest.fixture
+def platform(shared_database: str, tmp_path: Path) -> Platform:
+    """The steps on emptied tables; partitions begin on Monday 2026-02-02."""
+    empty = Platform(shared_database, tmp_path / "landing", date(2026, 2, 2))
+    empty.forget()
+    return empty
 
 
 @pytest.fixture

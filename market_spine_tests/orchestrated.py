@@ -185,14 +185,20 @@ def shared_orchestra(server: EmbeddedServer, new_database: DatabaseFactory, fold
 @contextmanager
 def orchestra(server: EmbeddedServer, settings: Settings, folder: Path) -> Iterator[Orchestra]:
     """An instance with an empty storage of its own."""
+    with dagster_database(server, settings, folder) as name, instance_on(server, name, folder / "home") as instance:
+        yield Orchestra(settings, folder / "home", instance)
+
+
+@contextmanager
+def dagster_database(server: EmbeddedServer, settings: Settings, folder: Path) -> Iterator[str]:
+    """The name of a database with Dagster's tables, empty; it goes with the block."""
     named = statements("market_spine.warehouse", "embedded.sql")
     _make_template(server, folder / "template")
     name = f"dagster_{settings.database_url.partition('?')[0].rpartition('/')[2]}"
     with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
         admin.execute(named("create_database_from", database=name, template=TEMPLATE))
     try:
-        with _instance(server, name, folder / "home") as instance:
-            yield Orchestra(settings, folder / "home", instance)
+        yield name
     finally:
         with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
             admin.execute(named("drop_database", database=name))
@@ -205,13 +211,14 @@ def _make_template(server: EmbeddedServer, home: Path) -> None:
         if admin.execute(named("database_exists"), {"name": TEMPLATE}).fetchone():
             return
     server.ensure_database(TEMPLATE)
-    with _instance(server, TEMPLATE, home) as instance:
+    with instance_on(server, TEMPLATE, home) as instance:
         instance.get_run_records(limit=1)
         instance.event_log_storage.get_asset_records()
         instance.all_instigator_state()
 
 
-def _instance(server: EmbeddedServer, database: str, home: Path) -> DagsterInstance:
+def instance_on(server: EmbeddedServer, database: str, home: Path) -> DagsterInstance:
+    """An instance whose storage is that database; makes its DAGSTER_HOME."""
     home.mkdir(parents=True, exist_ok=True)
     url = f"postgresql+psycopg2://{server.url(database).partition('://')[2]}"
     (home / "dagster.yaml").write_text(CONFIG.format(url=json.dumps(url)))

@@ -13,6 +13,8 @@ COLUMNS = (
     "facility", "report_id", "reported_at", "action", "original_report_id", "original_report_date", "trade_id",
     "symbol", "venue", "side", "executed_at", "trade_date", "price", "size", "conditions",
 )  # fmt: skip
+HEADER = "report_id,action,executed_at,symbol,price,size\n"
+"""Of a canonical file of the fewest columns, whose rows ``row`` writes."""
 
 
 def report(report_id: object = "", **fields: object) -> dict[str, str]:
@@ -21,6 +23,12 @@ def report(report_id: object = "", **fields: object) -> dict[str, str]:
     text |= {"facility": "ORF", "report_id": str(report_id), "action": "new", "symbol": "ACME", "price": "10"}
     text |= {"size": "100", "executed_at": "2026-02-02T15:00:00Z", "reported_at": "2026-02-02T16:00:00Z"}
     return text | {name: str(value) for name, value in fields.items()}
+
+
+def row(report_id: object = 1, **fields: object) -> str:
+    """A row of the short canonical file; 100 ACME at 10 on Monday 10:00 New York unless told otherwise."""
+    values = {"action": "new", "at": "2026-02-02T15:00:00Z", "symbol": "ACME", "price": "10", "size": "100"} | fields
+    return ",".join(f'"{value}"' for value in (report_id, *values.values())) + "\n"
 
 
 def event(action: str, report_id: object, of: object, day: date | str = "", **fields: object) -> dict[str, str]:

@@ -31,6 +31,8 @@ LAYERS = (
 
 DAGSTER = {
     "market_spine.otc.assets": "the three assets",
+    "market_spine.otc.session_run": "one run of them",
+    "market_spine.otc.earlier_tries": "what a run's earlier tries did, from its events",
     "market_spine.otc.metadata": "what the UI shows of them",
     "market_spine.otc.partitions": "trading days as partitions",
     "market_spine.otc.resources": "settings as a resource",

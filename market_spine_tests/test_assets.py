@@ -7,15 +7,14 @@ from datetime import date
 from itertools import islice
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, Definitions, ExecuteInProcessResult, Failure, MetadataValue
+from dagster import AssetKey, AssetRecordsFilter, Definitions, ExecuteInProcessResult, MetadataValue
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
 from market_spine.calendar import TradingCalendar
 from market_spine.definitions import build_defs
-from market_spine.errors import PartitionLocked
+from market_spine.otc import session_run
 from market_spine.otc.metadata import markdown_table
 from market_spine.otc.quality import CHECKS
-from market_spine.otc.steps import Steps
 from market_spine.settings import Settings
 from market_spine.warehouse import schema
 from market_spine.warehouse.embedded import EmbeddedServer
@@ -79,6 +78,7 @@ def test_the_assets_are_what_they_were_when_this_was_last_looked_at() -> None:
             "metadata": sorted(spec.metadata),
         }
         for spec in build_defs(Settings()).resolve_all_asset_specs()
+        if spec.key.to_user_string() in TABLES
     ]
     shared = {
         "group": "otc",
@@ -335,31 +335,19 @@ def test_checks_alone_can_be_run_again(world: Orchestra) -> None:
     assert str(first) in world.materialized(METRICS)
 
 
-@pytest.mark.parametrize(
-    ("error", "retries"), [(PartitionLocked("otc_trades: another run works on the day"), True), (None, False)]
-)
-def test_only_what_may_pass_by_itself_is_retried(
-    world: Orchestra, monkeypatch: pytest.MonkeyPatch, error: Exception | None, retries: bool
+def test_each_failed_session_shows_its_own_reason_however_many_fail(
+    world: Orchestra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, *_ = world.days
-
-    class Locked(Steps):
-        def run_session(self, *arguments: object, **named: object) -> Iterator[object]:  # type: ignore[override]
-            if error is not None:
-                raise error
-            return super().run_session(*arguments, **named)  # type: ignore[arg-type]
-
-    raised: list[Failure] = []
-    original = Failure.__init__
-
-    def remember(self: Failure, *arguments: object, **named: object) -> None:
-        original(self, *arguments, **named)  # type: ignore[arg-type]
-        raised.append(self)
-
-    monkeypatch.setattr(Failure, "__init__", remember)
-    defs = build_defs(world.settings, resource_overrides={"steps": Locked(world.settings)})
-    result = defs.resolve_job_def(FULL).execute_in_process(
-        instance=world.instance, partition_key=str(first), raise_on_error=False
-    )
-    assert [one.allow_retries for one in raised] == [retries]
-    assert not result.success
+    monkeypatch.setattr(session_run, "NAMED_SESSIONS", 1)
+    first, second, third = world.days
+    break_file(deliver(world.settings, first))
+    deliver(world.settings, second)
+    result = world.run(FULL, first, third)
+    assert failure_of(result).startswith(f"2 of 3 sessions failed; first: otc/otc_{first}.csv line 11: ")
+    records = world.instance.fetch_observations(
+        AssetRecordsFilter(asset_key=AssetKey(RAW), asset_partitions=[str(day) for day in world.days]), limit=10
+    ).records
+    told = {str(one.partition_key): one.asset_observation.description for one in records}  # type: ignore[union-attr]
+    assert sorted(told) == [str(first), str(third)]
+    assert str(told[str(first)]).startswith(f"otc/otc_{first}.csv line 11: ")
+    assert str(told[str(third)]).startswith(f"no file for {third} under ")

@@ -6,8 +6,6 @@ by the day's pass. Does not belong here: how the reader reads (test_reader.py), 
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 
@@ -16,32 +14,12 @@ import zstandard
 
 from market_spine.errors import CalendarError, FileRefused, NoFile, SpineError
 from market_spine_tests.driving import Platform
+from market_spine_tests.small_reports import HEADER, row
 
-DatabaseFactory = Callable[[], AbstractContextManager[str]]
 MON, TUE = date(2026, 2, 2), date(2026, 2, 3)
-HEADER = "report_id,action,executed_at,symbol,price,size\n"
 ROW = "1,new,2026-02-02T15:00:00Z,ACME,10,100\n"
 GOOD = HEADER + ROW
 PIPE_HEADER = "RecordId|Action|TradeTime|Symbol|Price|Quantity\n"
-
-
-@pytest.fixture(scope="module")
-def shared_database(new_database: DatabaseFactory) -> Iterator[str]:
-    with new_database() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(shared_database: str, tmp_path: Path) -> Platform:
-    empty = Platform(shared_database, tmp_path / "landing", MON)
-    empty.forget()
-    return empty
-
-
-def row(report_id: object = 1, **fields: object) -> str:
-    """A row of the short canonical file; 100 ACME at 10 on Monday 10:00 New York unless told otherwise."""
-    values = {"action": "new", "at": "2026-02-02T15:00:00Z", "symbol": "ACME", "price": "10", "size": "100"} | fields
-    return ",".join(f'"{value}"' for value in (report_id, *values.values())) + "\n"
 
 
 def deliver(platform: Platform, content: bytes | str, name: str = "", day: date = MON) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from market_spine.errors import FileRefused
-from market_spine.otc import path_pattern
+from market_spine.otc import remote
 from market_spine.otc.feeds import Feed, load_feeds
 from market_spine.otc.landing import all_report_dates, find_files, unreadable_names
 
@@ -148,8 +148,8 @@ def test_a_date_among_hundreds_costs_one_listing_for_each_folder(
     names = [f"otc/otc_{date(2019, 11, 1) + timedelta(days=day)}.csv" for day in range(500)]
     land(tmp_path, *names)
     listed: list[Path] = []
-    listing = path_pattern._listing
-    monkeypatch.setattr(path_pattern, "_listing", lambda folder: listed.append(folder) or listing(folder))
+    listing = remote._listing
+    monkeypatch.setattr(remote, "_listing", lambda folder: listed.append(folder) or listing(folder))
     (file,) = find_files(tmp_path, FEEDS, date(2020, 2, 29))
     assert file.path.name == "otc_2020-02-29.csv"
     assert sorted(folder.name for folder in listed) == ["otc", "taq", "vendor_pipe"]

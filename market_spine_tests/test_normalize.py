@@ -5,32 +5,13 @@ Does not belong here: as-of reports, codes, versions and reruns (test_normalize_
 The driver checks the conservation law after every pass.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from market_spine_tests.driving import Platform
 from market_spine_tests.small_reports import MON, THU, TUE, WED, deliver, event, fates, report, row_of, volume
-
-DatabaseFactory = Callable[[], AbstractContextManager[str]]
-
-
-@pytest.fixture(scope="module")
-def shared_database(new_database: DatabaseFactory) -> Iterator[str]:
-    with new_database() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(shared_database: str, tmp_path: Path) -> Platform:
-    empty = Platform(shared_database, tmp_path / "landing", MON)
-    empty.forget()
-    return empty
-
 
 # --- identity
 

@@ -4,31 +4,14 @@ Does not belong here: identity and life cycle (test_normalize.py).
 The driver checks the conservation law after every pass.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from market_spine_tests.driving import Platform
 from market_spine_tests.small_reports import MON, TUE, deliver, event, fates, report, row_of, volume
 
-DatabaseFactory = Callable[[], AbstractContextManager[str]]
 TAQ_HEADER = "ts_utc,EX,SYMBOL,COND,SIZE,PRICE,CORR"
-
-
-@pytest.fixture(scope="module")
-def shared_database(new_database: DatabaseFactory) -> Iterator[str]:
-    with new_database() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(shared_database: str, tmp_path: Path) -> Platform:
-    empty = Platform(shared_database, tmp_path / "landing", MON)
-    empty.forget()
-    return empty
 
 
 # --- as-of reports and reversals without a link

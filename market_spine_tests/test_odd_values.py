@@ -4,39 +4,16 @@ Belongs here: text that becomes no price, size, time or symbol, and text that lo
 Does not belong here: files that cannot be read (test_intake.py), what becomes of good reports (test_normalize.py).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from market_spine_tests.driving import Platform
+from market_spine_tests.small_reports import HEADER, row
 
-DatabaseFactory = Callable[[], AbstractContextManager[str]]
 MON = date(2026, 2, 2)
-HEADER = "report_id,action,executed_at,symbol,price,size\n"
 PIPE_HEADER = "RecordId|Action|TradeTime|Symbol|Price|Quantity"
-
-
-@pytest.fixture(scope="module")
-def shared_database(new_database: DatabaseFactory) -> Iterator[str]:
-    with new_database() as url:
-        yield url
-
-
-@pytest.fixture
-def platform(shared_database: str, tmp_path: Path) -> Platform:
-    empty = Platform(shared_database, tmp_path / "landing", MON)
-    empty.forget()
-    return empty
-
-
-def row(report_id: object = 1, **fields: object) -> str:
-    """A row of the short canonical file; 100 ACME at 10 on Monday 10:00 New York unless told otherwise."""
-    values = {"action": "new", "at": "2026-02-02T15:00:00Z", "symbol": "ACME", "price": "10", "size": "100"} | fields
-    return ",".join(f'"{value}"' for value in (report_id, *values.values())) + "\n"
 
 
 def deliver(platform: Platform, content: str) -> None:

@@ -1,16 +1,19 @@
 """The sensor `dirty_days` asks for exactly the runs that are needed, and forgets no mark."""
 
 from collections.abc import Iterator
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
 
 from market_spine.automation import sensors
+from market_spine.automation.executor import ledger_of
 from market_spine.automation.jobs import REDO
-from market_spine.automation.sensors import DAY_TAG, dirty_days
+from market_spine.automation.sensors import dirty_days
 from market_spine.calendar import TradingCalendar
+from market_spine.ledger import tags
 from market_spine.otc.steps import Steps
 from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
@@ -34,7 +37,15 @@ def world(shared: Orchestra) -> Orchestra:
     shared.tamper("DELETE FROM otc_dirty_days")
     for run in shared.instance.get_runs():
         shared.instance.delete_run(run.run_id)
+    in_ledger(shared, "DELETE FROM kvs")
     return shared
+
+
+def in_ledger(world: Orchestra, statement: str) -> None:
+    ledger = ledger_of(world.instance)
+    assert ledger is not None
+    with ledger.connect() as connection:
+        connection.execute(statement)  # type: ignore[arg-type]
 
 
 def mark(world: Orchestra, day: date) -> None:
@@ -58,7 +69,7 @@ def queue(world: Orchestra, request: RunRequest, status: DagsterRunStatus = Dags
     """What the daemon does with a request."""
     run = world.instance.create_run_for_job(
         world.defs.resolve_job_def(REDO),
-        tags={**request.tags, "dagster/partition": request.partition_key},
+        tags={**request.tags, "dagster/partition": request.partition_key, "dagster/run_key": request.run_key},
         status=status,
     )
     return run.run_id
@@ -79,8 +90,17 @@ def test_each_marked_session_gets_one_run_however_often_it_is_marked(world: Orch
         mark(world, day)
     requests = tick(world)
     assert [one.partition_key for one in requests] == [str(FIRST), str(SECOND)]
-    assert [one.tags[DAY_TAG] for one in requests] == [str(FIRST), str(SECOND)]
-    assert {one.tags["dagster/priority"] for one in requests} == {"-1"}
+    keys = [one.tags[tags.LOGICAL_KEY] for one in requests]
+    assert keys == [f"otc_redo_dirty_days:{FIRST}", f"otc_redo_dirty_days:{SECOND}"]
+    assert {one.tags[tags.TRIGGER] for one in requests} == {"sensor"}
+
+
+def test_a_recent_session_goes_before_a_backfill_and_after_the_days_run(world: Orchestra) -> None:
+    recent = TradingCalendar(date(2026, 1, 2)).previous_session(datetime.now(UTC).date(), 2)
+    for day in (FIRST, recent):
+        mark(world, day)
+    lanes = {one.partition_key: (one.tags[tags.LANE], one.tags[tags.PRIORITY]) for one in tick(world)}
+    assert lanes == {str(FIRST): ("backfill", "-10"), str(recent): ("normal", "-1")}
 
 
 def test_two_ticks_before_the_run_begins_ask_with_the_same_key(world: Orchestra) -> None:
@@ -92,7 +112,7 @@ def test_a_session_whose_run_waits_or_works_is_not_asked_for_again(world: Orches
     mark(world, FIRST)
     queue(world, tick(world)[0])
     mark(world, FIRST)
-    assert reason(world) == f"{FIRST} has a run already"
+    assert reason(world).startswith(f"{FIRST} waits for run ")
 
 
 def test_a_mark_set_while_a_run_works_is_asked_for_when_it_has_ended(world: Orchestra) -> None:
@@ -116,9 +136,31 @@ def test_a_session_whose_run_failed_is_not_asked_for_again_until_something_is_ne
     run = world.instance.get_run_by_id(queue(world, before))
     assert run is not None
     world.instance.report_run_failed(run)
-    assert [one.run_key for one in tick(world)] == [before.run_key]
+    assert reason(world) == f"the run for the last mark of {FIRST} did not answer it: see its dead letter"
     mark(world, FIRST)
-    assert [one.run_key for one in tick(world)] != [before.run_key]
+    assert [one.partition_key for one in tick(world)] == [str(FIRST)]
+
+
+@pytest.mark.parametrize("started_by", ["otc_full_refresh", "otc_normalize"])
+def test_a_session_that_another_job_works_on_waits(world: Orchestra, started_by: str) -> None:
+    mark(world, FIRST)
+    job = world.defs.resolve_job_def(started_by)
+    ends = {tags.RANGE_START: "2026-03-02", tags.RANGE_END: str(SECOND)}
+    world.instance.create_run_for_job(job, tags=ends, status=DagsterRunStatus.STARTED)
+    assert reason(world).startswith(f"{FIRST} waits for run ")
+
+
+def test_a_full_queue_is_the_reason_to_wait(world: Orchestra) -> None:
+    mark(world, FIRST)
+    mark(world, SECOND)
+    queue(world, tick(world)[0])
+    in_ledger(world, "UPDATE runs SET status = 'QUEUED'")  # Dagster queues only what has a code location
+    full = replace(world.settings, queue_limit_backfill=1)
+    with build_sensor_context(instance=world.instance, definitions=world.defs) as context:
+        answer = dirty_days(context, steps=Steps(full))
+    in_ledger(world, "UPDATE runs SET status = 'FAILURE'")
+    assert isinstance(answer, SkipReason)
+    assert f"{SECOND} waits for room in the queue: lane backfill takes no more" in (answer.skip_message or "")
 
 
 def test_a_day_that_is_no_session_is_named_and_left_alone(world: Orchestra) -> None:

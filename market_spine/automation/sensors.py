@@ -4,20 +4,19 @@ What it is: ``dirty_days`` has the trades and metrics of a session computed agai
 day or its files changed.
 Belongs here: deciding which runs to ask for. Does not belong here: marking days (``otc``), what a run does (``jobs``).
 
-A mark is answered by the next pass of its day that begins after it. So the sensor asks for a run only while none of
-its own is waiting or running for that day, and by the number of the last mark: a mark set while a run waits is answered
-by that run, one set while it works stays and is asked for at the next tick, and a day whose run failed is not asked for
-again until something new is known about it.
+A mark is answered by the next pass of its day that begins after it. So the sensor asks for a run only while no run of
+that day waits or works, whoever started it, and by the number of the last mark: a mark set while a run waits is
+answered by that run, one set while it works stays and is asked for at the next tick, and a day whose run failed is not
+asked for again until something new is known about it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from dagster import (
-    DagsterRunStatus,
     DefaultSensorStatus,
     ResourceParam,
     RunRequest,
-    RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
@@ -26,27 +25,24 @@ from dagster import (
 )
 
 from market_spine.automation.jobs import REDO, REDO_PRIORITY
-from market_spine.errors import WarehouseError
-from market_spine.otc.partitions import trading_day_partitions
+from market_spine.automation.landing_sensor import landing_sensor
+from market_spine.automation.requests import Book, is_over, open_book
+from market_spine.errors import LedgerError, WarehouseError
+from market_spine.otc.landing import is_session
 from market_spine.otc.steps import Steps
+from market_spine.settings import Settings
 from market_spine.warehouse.sql import statements
 
 SQL = statements("market_spine.automation", "sensors.sql")
-DAY_TAG = "market_spine/dirty_day"
+NAME = "dirty_days"
 RUNS_A_TICK = 50
 INTERVAL_SECONDS = 10
-UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+Row = tuple[Any, ...]
 
 
-def otc_sensors() -> list[SensorDefinition]:
-    """All sensors."""
-    return [dirty_days]
+def otc_sensors(settings: Settings) -> list[SensorDefinition]:
+    """All sensors that ask for runs."""
+    return [dirty_days, landing_sensor(settings)]
 
 
 @sensor(
@@ -60,30 +56,38 @@ def dirty_days(context: SensorEvaluationContext, steps: ResourceParam[Steps]) ->
     try:
         with steps.warehouse.connect() as connection:
             marked = connection.execute(SQL("dirty_days")).fetchall()
-    except WarehouseError as error:
+        if not marked:
+            return SkipReason("no session is marked")
+        with open_book(context.instance, steps.settings, steps.calendar, holder=NAME) as book:
+            requests, notes = _decide(book, marked, context)
+    except (WarehouseError, LedgerError) as error:
         return SkipReason(str(error))
-    if not marked:
-        return SkipReason("no session is marked")
-    busy = {run.tags.get(DAY_TAG) for run in context.instance.get_runs(RunsFilter(job_name=REDO, statuses=UNFINISHED))}
-    partitions = set(trading_day_partitions(steps.calendar).get_partition_keys())
-    requests: list[RunRequest] = []
-    notes: list[str] = []
-    for day, mark, count, reason in marked:
-        key = str(day)
-        if key in busy:
-            notes.append(f"{key} has a run already")
-        elif key not in partitions:
-            notes.append(f"{key} is no session, or is not over yet")
-        elif len(requests) == RUNS_A_TICK:
-            notes.append(f"{key} and later ones wait for the next tick")
-            break
-        else:
-            context.log.info(f"{key}: {count} marks, the last one: {reason}")
-            tags = {DAY_TAG: key, "dagster/priority": str(REDO_PRIORITY)}
-            requests.append(RunRequest(run_key=f"{key}:{mark}", partition_key=key, tags=tags))
     if not requests:
         return SkipReason(_shortly(notes))
     return SensorResult(run_requests=requests)
+
+
+def _decide(book: Book, marked: Sequence[Row], context: SensorEvaluationContext) -> tuple[list[RunRequest], list[str]]:
+    """Runs to ask for, and why the other sessions get none."""
+    requests: list[RunRequest] = []
+    notes: list[str] = []
+    asked = book.asked([f"{day}:{mark}" for day, mark, _, _ in marked])
+    for day, mark, count, reason in marked:
+        key = f"{day}:{mark}"
+        against = book.why_not(day)
+        if key in asked and day not in book.busy:
+            notes.append(f"the run for the last mark of {day} did not answer it: see its dead letter")
+        elif not is_session(book.calendar, day) or not is_over(book.calendar, day):
+            notes.append(f"{day} is no session, or is not over yet")
+        elif against is not None:
+            notes.append(against)
+        elif len(requests) == RUNS_A_TICK:
+            notes.append(f"{day} and later ones wait for the next tick")
+            break
+        else:
+            context.log.info(f"{day}: {count} marks, the last one: {reason}")
+            requests.append(book.request(day, key, REDO, priority=REDO_PRIORITY))
+    return requests, notes
 
 
 def _shortly(notes: Iterable[str], most: int = 5) -> str:

@@ -12,10 +12,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from market_spine.errors import SettingsError, SpineError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+from market_spine.cli import backfill, database, dead_letters, executions, files, query
+from market_spine.cli.cleanup import cleanup
+from market_spine.cli.doctor import doctor
+from market_spine.cli.inventory import inventory
+from market_spine.cli.output import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_USAGE
+from market_spine.errors import InvalidSubmission, LogicalKeyActive, NotFound, QueueFull, SettingsError, SpineError
 
 
 class SpineGroup(TyperGroup):
@@ -27,12 +29,29 @@ class SpineGroup(TyperGroup):
             return super().invoke(ctx)
         except SpineError as error:
             typer.echo(f"spine: {error}", err=True)
-            raise typer.Exit(EXIT_USAGE if isinstance(error, SettingsError) else EXIT_FAILED) from error
+            raise typer.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: SpineError) -> int:
+    if isinstance(error, SettingsError | InvalidSubmission):
+        return EXIT_USAGE
+    if isinstance(error, QueueFull | LogicalKeyActive):
+        return EXIT_REFUSED
+    return EXIT_NOT_FOUND if isinstance(error, NotFound) else EXIT_FAILED
 
 
 app = typer.Typer(cls=SpineGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-db = typer.Typer(no_args_is_help=True, help="The market database: its schema, and the embedded server.")
-app.add_typer(db, name="db")
+app.add_typer(database.app, name="db")
+app.add_typer(backfill.app, name="backfill")
+app.add_typer(query.app, name="query")
+app.add_typer(files.app, name="file")
+app.command()(executions.run)
+app.command()(executions.dispatch)
+app.add_typer(executions.app, name="execution")
+app.add_typer(dead_letters.app, name="dead-letter")
+app.command()(inventory)
+app.command()(cleanup)
+app.command()(doctor)
 
 
 @app.callback()
@@ -60,59 +79,6 @@ def demo() -> None:
     from market_spine.settings import Settings
 
     raise typer.Exit(run_demo(Settings.from_env()))
-
-
-@db.command()
-def migrate() -> None:
-    """Bring the schema of the market tables up to date."""
-    from market_spine.cli.services import databases
-    from market_spine.settings import Settings
-    from market_spine.warehouse import migrate as migrations
-
-    with databases(Settings.from_env()) as found:
-        pending = migrations.status(found.market)
-        migrations.upgrade(found.market)
-    typer.echo(f"ran {', '.join(pending)}" if pending else "nothing to do: the schema is up to date")
-
-
-@db.command()
-def status() -> None:
-    """Say where the database is and which migrations are missing; exit code 1 when some are."""
-    from market_spine.cli.services import databases
-    from market_spine.settings import Settings
-    from market_spine.warehouse import migrate as migrations
-
-    with databases(Settings.from_env()) as found:
-        pending = migrations.status(found.market)
-        typer.echo(f"market tables: {found.shown}")
-    typer.echo(f"to be run: {', '.join(pending)}" if pending else "schema: up to date")
-    raise typer.Exit(EXIT_FAILED if pending else 0)
-
-
-@db.command()
-def stop() -> None:
-    """Stop the embedded server, also one whose owner was killed."""
-    from market_spine.settings import Settings
-    from market_spine.warehouse.embedded import EmbeddedServer
-
-    was_running = EmbeddedServer(Settings.from_env().state_dir / "server").halt()
-    typer.echo("stopped" if was_running else "it was not running")
-
-
-@db.command()
-def remove(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Stop the embedded server and delete all its data."""
-    from market_spine.settings import Settings
-    from market_spine.warehouse.embedded import EmbeddedServer
-
-    state_dir = Settings.from_env().state_dir / "server"
-    if not state_dir.exists():
-        typer.echo("there is no embedded server")
-        return
-    if not yes:
-        typer.confirm(f"Delete all data in {state_dir}?", abort=True)
-    EmbeddedServer(state_dir).remove()
-    typer.echo("removed")
 
 
 if __name__ == "__main__":

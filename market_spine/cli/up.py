@@ -22,8 +22,18 @@ from types import FrameType
 import psutil
 from rich.console import Console
 
-from market_spine.cli.services import PROJECT, dagster_command, dagster_environment, databases, make_dagster_schema
-from market_spine.errors import SpineError
+from market_spine.cli.services import (
+    PROJECT,
+    WEBSERVER_NOTE,
+    Databases,
+    dagster_command,
+    dagster_environment,
+    databases,
+    make_dagster_schema,
+)
+from market_spine.errors import SettingsError, SpineError
+from market_spine.ledger import connections, health
+from market_spine.ledger.storage import LedgerStorage
 from market_spine.settings import Settings
 from market_spine.warehouse import migrate
 
@@ -55,6 +65,7 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
         with _stoppable(), _only_one(settings.state_dir), databases(settings) as found:
             console.print(f"database   {found.shown}")
             migrate.upgrade(found.market)
+            _hold_budget(settings, found)
             environment = dagster_environment(settings, found)
             make_dagster_schema(environment)
             logs = settings.state_dir / "logs"
@@ -62,12 +73,15 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
             port = _free_port(port)
             _stop_leftovers(settings.state_dir / LEFTOVERS)
             try:
-                webserver = ("dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace))
-                children.append(_start("webserver", webserver, environment, logs))
+                at = ("-h", "127.0.0.1", "-p", str(port), "-w", str(workspace))
+                pool = ("--db-pool-max-overflow", str(connections.WEBSERVER_OVERFLOW))
+                children.append(_start("webserver", ("dagster_webserver", *at, *pool), environment, logs))
                 children.append(_start("daemon", ("dagster._daemon", "run", "-w", str(workspace)), environment, logs))
                 _note(settings.state_dir / LEFTOVERS, children)
                 console.print("starting   UI and daemon, about ten seconds ...")
                 _wait_until_ready(f"http://127.0.0.1:{port}/server_info", children)
+                note = settings.state_dir / WEBSERVER_NOTE
+                note.write_text(f"http://127.0.0.1:{port}\n", encoding="ascii")
                 console.print(f"UI         http://127.0.0.1:{port}")
                 console.print(f"logs       {logs}")
                 console.print("ready      Ctrl-C stops everything")
@@ -78,7 +92,8 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
                 _ignore_signals()
                 console.print("stopping   daemon, UI, runs, then the database ...")
                 _stop(children)
-                (settings.state_dir / LEFTOVERS).unlink(missing_ok=True)
+                for name in (LEFTOVERS, WEBSERVER_NOTE):
+                    (settings.state_dir / name).unlink(missing_ok=True)
     except KeyboardInterrupt:
         console.print("stopped")
     return 0
@@ -126,6 +141,19 @@ def _only_one(state_dir: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def _hold_budget(settings: Settings, found: Databases) -> None:
+    """Refuse to start what may open more connections than it should.
+
+    Raises:
+        SettingsError: it may; says what to lower.
+    """
+    with LedgerStorage(found.dagster).connect() as connection:
+        limit = health.server(connection).most_connections
+    problem = connections.too_many(settings, connections.runs_at_once(PROJECT / "dagster.yaml"), limit)
+    if problem:
+        raise SettingsError(problem)
 
 
 def _start(name: str, command: tuple[str, ...], environment: dict[str, str], logs: Path) -> Child:

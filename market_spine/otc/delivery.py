@@ -5,14 +5,15 @@ Belongs here: compression and its damage. Does not belong here: lines, columns, 
 """
 
 import hashlib
+import io
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import zstandard
 
 from market_spine.errors import FileRefused
+from market_spine.otc.remote import Location, open_binary, remote_errors
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -29,7 +30,7 @@ class Delivery:
         piece_bytes: about how much plain text a piece has.
     """
 
-    def __init__(self, path: Path, compression: str, piece_bytes: int) -> None:
+    def __init__(self, path: Location, compression: str, piece_bytes: int) -> None:
         self._path = path
         self._compression = compression
         self._piece_bytes = piece_bytes
@@ -51,10 +52,11 @@ class Delivery:
 
         Raises:
             FileRefused: it cannot be read to its end. The line is not known here.
+            LandingError: the address it is at stopped answering; the file itself may be good.
         """
         # A generator owns the open file, so that a reader nobody finished closes it when it is dropped.
         try:
-            with self._path.open("rb", buffering=0) as stream:
+            with remote_errors(self._path), open_binary(self._path) as stream:
                 if self._compression == "gzip":
                     yield from self._gunzip(stream)
                 elif self._compression == "zstd":
@@ -67,20 +69,20 @@ class Delivery:
     def _refused(self, problem: str) -> FileRefused:
         return FileRefused(self._path, None, problem)
 
-    def _read(self, stream: BinaryIO, size: int) -> bytes:
+    def _read(self, stream: io.RawIOBase, size: int) -> bytes:
         data = stream.read(size)
         self._hash.update(data)
         self._size += len(data)
         return data
 
-    def _plain(self, stream: BinaryIO) -> Iterator[bytes]:
+    def _plain(self, stream: io.RawIOBase) -> Iterator[bytes]:
         while data := self._read(stream, self._piece_bytes):
             if self._size == len(data) and data.startswith((_GZIP, _ZSTD)):
                 kind, ending = ("gzip", ".gz") if data.startswith(_GZIP) else ("zstd", ".zst")
                 raise self._refused(f"holds {kind} data, but its name does not end in {ending}")
             yield data
 
-    def _gunzip(self, stream: BinaryIO) -> Iterator[bytes]:
+    def _gunzip(self, stream: io.RawIOBase) -> Iterator[bytes]:
         member = zlib.decompressobj(_GZIP_WINDOW)
         data = b""
         complete = False  # whether the bytes so far end with the end of a member
@@ -101,7 +103,7 @@ class Delivery:
         if not complete and self._size:
             raise self._refused(f"the gzip data stop before their end, after {self._size:,} bytes; deliver it again")
 
-    def _unzstd(self, stream: BinaryIO) -> Iterator[bytes]:
+    def _unzstd(self, stream: io.RawIOBase) -> Iterator[bytes]:
         make = zstandard.ZstdDecompressor().decompressobj
         frame = make()
         data = b""
@@ -128,7 +130,7 @@ class Delivery:
     def _damage(self, kind: str, magic: bytes, between: bool, detail: str) -> str:
         if between:
             return f"holds more than {kind} data: other bytes follow its end"
-        with self._path.open("rb") as stream:
+        with open_binary(self._path) as stream:
             if not stream.read(len(magic)).startswith(magic):
                 return f"is no {kind} file, though its name says so"
         return f"the {kind} data are damaged ({detail}); deliver it again"

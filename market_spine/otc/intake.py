@@ -19,6 +19,7 @@ from market_spine.errors import CalendarError, FileRefused, NoFile
 from market_spine.otc.feeds import Feed
 from market_spine.otc.landing import LandedFile, find_files, unreadable_names
 from market_spine.otc.reader import EXTRA, ReportReader
+from market_spine.otc.remote import Location, location, open_binary, relative, remote_errors, size_of
 from market_spine.warehouse.engine import Connection, Warehouse
 from market_spine.warehouse.schema import BUILD, LEAVES
 from market_spine.warehouse.sql import qualified, statements
@@ -33,13 +34,17 @@ MOST_COLUMNS = 1_500
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """What became of one landed file: its version's number, its rows, and whether anything was loaded."""
+    """What became of one landed file: its version's number, its rows, and whether anything was loaded.
+
+    ``voided`` is the line to say when its bytes are those of a version that was taken back.
+    """
 
     source: str
     path: str
     file_id: int
     rows: int
     loaded: bool
+    voided: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,14 @@ class Intake:
     Args:
         warehouse: where to.
         feeds: the feeds, by name.
-        landing: folder the files arrive in.
+        landing: folder the files arrive in, or its address.
         calendar: says which dates are sessions.
         max_line_bytes: longest line a file may have.
     """
 
     warehouse: Warehouse
     feeds: Mapping[str, Feed]
-    landing: Path
+    landing: Path | str
     calendar: TradingCalendar
     max_line_bytes: int = 1_048_576
 
@@ -81,6 +86,7 @@ class Intake:
             CalendarError: the date is no session.
             NoFile: no file has landed and none was loaded before.
             FileRefused: a file cannot be read to its end; the other files of the day are loaded all the same.
+            LandingError: the landing folder is at an address that does not answer.
         """
         if not self.calendar.is_session(report_date):
             raise CalendarError(self._no_session(report_date))
@@ -101,9 +107,13 @@ class Intake:
         with self.warehouse.connect() as connection:
             live = connection.execute(SQL("live_files"), {"report_date": report_date}).fetchall()
         if not live:
+            voided = next((file.voided for file in done if file.voided), "")
+            if voided:
+                raise NoFile(f"no file for {report_date} counts; {voided}")
             patterns = ", ".join(sorted(feed.path for feed in self.feeds.values()))
             raise NoFile(
-                f"no file for {report_date} under {self.landing}; looked for {patterns}{self._misnamed(report_date)}"
+                f"no file for {report_date} under {location(self.landing)}; "
+                f"looked for {patterns}{self._misnamed(report_date)}"
             )
         return IntakeResult(report_date, sum(int(str(row[4])) for row in live), tuple(done))
 
@@ -119,6 +129,9 @@ class Intake:
             self.warehouse.lock_day(connection, "otc_trades_raw", file.report_date)
             known = self._known(connection, key, file.path)
             if known is not None:
+                voided = self._voided(connection, known, path)
+                if voided:
+                    return LoadedFile(file.feed.name, path, known, 0, loaded=False, voided=voided)
                 self._raise_version(connection, key, file, known, run_id)
                 return LoadedFile(file.feed.name, path, known, 0, loaded=False)
             self._refuse_rewritten(connection, key, file, path)
@@ -149,14 +162,23 @@ class Intake:
             self._publish(connection, key, file, file_id, run_id)
         return LoadedFile(file.feed.name, path, file_id, rows, loaded=True)
 
-    def _known(self, connection: Connection, key: Mapping[str, object], path: Path) -> int | None:
-        size = path.stat().st_size
+    def _known(self, connection: Connection, key: Mapping[str, object], path: Location) -> int | None:
+        size = size_of(path)
         row = connection.execute(SQL("known_size"), {**key, "bytes": size}).fetchone()
-        if row is None or not row[0]:
+        if size is not None and (row is None or not row[0]):
             return None
-        with path.open("rb") as stream:
+        with remote_errors(path), open_binary(path) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return self._same_content(connection, key, digest)
+
+    def _voided(self, connection: Connection, file_id: int, path: str) -> str:
+        row = connection.execute(SQL("voided_file"), {"file_id": file_id}).fetchone()
+        if row is None:
+            return ""
+        return (
+            f"{path}: these bytes were taken back as file {file_id} by {row[0]} ({row[1]}) and do not count; deliver "
+            f"other content, or count them again with spine file restore {file_id}"
+        )
 
     def _same_content(self, connection: Connection, key: Mapping[str, object], sha256: str) -> int | None:
         row = connection.execute(SQL("known_content"), {**key, "sha256": sha256}).fetchone()
@@ -334,10 +356,7 @@ class Intake:
         return f"; perhaps {_listed(names)}" if names else ""
 
     def _shown(self, file: LandedFile) -> str:
-        try:
-            return file.path.relative_to(self.landing).as_posix()
-        except ValueError:
-            return file.path.as_posix()
+        return relative(file.path, location(self.landing))
 
 
 def _listed(names: Sequence[str]) -> str:

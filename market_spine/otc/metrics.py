@@ -79,7 +79,7 @@ class MetricsComputer:
             else:
                 in_parallel([partial(self._symbol_days_alone, day, *pair) for pair in zip(leaves, outs, strict=True)])
             self.warehouse.lock_day(main, "otc_metrics_daily", PUBLISHING)
-            result = self._publish(main, day, outs, first_time=not row[0], run_id=run_id)
+            result = self._publish(main, day, outs, turned=row[0] != row[1], run_id=run_id)
             for out in outs:
                 main.execute(sql.SQL("DROP TABLE {}").format(out))
             return result
@@ -109,7 +109,7 @@ class MetricsComputer:
             self._symbol_days(connection, day, leaf, out)
 
     def _publish(
-        self, main: Connection, day: date, outs: Sequence[sql.Identifier], *, first_time: bool, run_id: str | None
+        self, main: Connection, day: date, outs: Sequence[sql.Identifier], *, turned: bool, run_id: str | None
     ) -> MetricsResult:
         at = sql.Literal(datetime.now(UTC))
         run = sql.Literal(run_id)
@@ -135,7 +135,7 @@ class MetricsComputer:
             )
         ).rowcount
         main.execute(SQL("record", day=here, at=at, run_id=run))
-        rippled = self._ripple(main, day, at, run, first_time=first_time)
+        rippled = self._ripple(main, day, at, run, turned=turned)
         mismatch = main.execute(SQL("venue_mismatch")).fetchone()
         symbols = main.execute(sql.SQL("SELECT count(*) FROM fresh")).fetchone()
         return MetricsResult(
@@ -156,7 +156,7 @@ class MetricsComputer:
             "from_any": sql.Literal(min(whole, default=day)),
         }
 
-    def _ripple(self, main: Connection, day: date, at: sql.Composable, run: sql.Composable, *, first_time: bool) -> int:
+    def _ripple(self, main: Connection, day: date, at: sql.Composable, run: sql.Composable, *, turned: bool) -> int:
         later = main.execute(SQL("later_days"), {"day": day}).fetchone()
         if later is None or not later[0]:
             return 0
@@ -164,7 +164,7 @@ class MetricsComputer:
             SQL(
                 "ripple_rows",
                 day=sql.Literal(day),
-                first_time=sql.Literal(first_time),
+                turned=sql.Literal(turned),
                 first_session=sql.Literal(self.calendar.first_session),
             )
         )

@@ -23,8 +23,10 @@ from market_spine.errors import CalendarError
 from market_spine.otc import reference
 from market_spine.otc.day_pass import SQL, TABLES, DayPass, PassFile
 from market_spine.otc.feeds import Feed
+from market_spine.otc.raw_retention import refuse_expired
 from market_spine.otc.typing_sql import RAW_NAMES, literals
 from market_spine.warehouse.engine import Connection, Leaf, Warehouse, in_parallel
+from market_spine.warehouse.schema import otc_trades, shape_of
 
 STATUSES = ("live", "cancelled", "superseded")
 """What a row of ``otc_trades`` can be."""
@@ -120,6 +122,7 @@ class Normalizer:
         Raises:
             CalendarError: the day is no session.
             PartitionLocked: another run works on the day.
+            RawExpired: its reports were dropped; the day stays as it is.
         """
         if not self.calendar.is_session(day):
             raise CalendarError(f"trade date {day} is no session of {self.calendar.name}")
@@ -129,6 +132,7 @@ class Normalizer:
         with self.warehouse.connect(building=True) as main:
             self.warehouse.lock_day(main, "otc_trades", day)
             self.warehouse.lock_day(main, "otc_trades_raw", day, shared=True)
+            refuse_expired(main, "otc_trades", day)
             marks = [row[0] for row in main.execute(SQL("seen_marks"), {"day": day}).fetchall()]
             files = main.execute(SQL("files_of_day"), {"day": day}).fetchall()
             work = DayPass(
@@ -265,7 +269,7 @@ class Normalizer:
             rows.append(SQL("extra_rows", **work.names, in_slice=part.cut("e.symbol")))
             limits = {"factor": sql.Literal(self.outlier_factor), "minimum": sql.Literal(self.outlier_min_prints)}
             aside = {"numbers": f"{work.prefix}numbers", "stats": f"{work.prefix}stats"}
-            work.run(connection, "create_slice", **names, **aside)
+            work.run(connection, "create_slice", **names, **aside, columns=sql.SQL(shape_of(otc_trades)))
             work.run(
                 connection,
                 "fill_slice",

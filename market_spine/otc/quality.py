@@ -217,7 +217,7 @@ class Quality:
 
     def _unknown_codes(self, connection: Connection, day: date) -> list[dict[str, object]]:
         feeds = [
-            {"source": feed.name, "tape": feed.tape, "separator": separator_pattern(feed)}
+            {"source": feed.name, "tape": feed.tape, "separator": feed.condition_separator}
             for feed in self.feeds.values()
         ]
         rows = connection.execute(SQL("unknown_codes"), {"day": day, "feeds": json.dumps(feeds)}).fetchall()
@@ -253,12 +253,6 @@ def stop_if_blocked(results: Sequence[CheckResult]) -> None:
                 f"({json.dumps(one.details, default=str)}); nothing is built on it until its cause is gone and "
                 f"{one.check.asset} {one.day} has been materialized again"
             )
-
-
-def separator_pattern(feed: Feed) -> str:
-    """Regular expression between two condition codes of a feed; nothing when every character is a code."""
-    text = feed.condition_separator or ""
-    return "".join(f"[{char}]" if char != "^" else r"\^" for char in text)
 
 
 def _leaf_counts(connection: Connection, table: str, day: date) -> sql.Composable:

@@ -154,7 +154,11 @@ class Steps:
     def _load(self, day: date, run_id: str | None) -> tuple[int, dict[str, object], Sequence[date]]:
         result = self._intake.load_day(day, run_id=run_id)
         known = sum(not file.loaded for file in result.files)
-        return result.rows, {"rows_loaded": result.loaded_rows, "files_known_already": known}, ()
+        facts: dict[str, object] = {"rows_loaded": result.loaded_rows, "files_known_already": known}
+        voided = [file.voided for file in result.files if file.voided]
+        if voided:
+            facts["voided_files"] = voided
+        return result.rows, facts, ()
 
     def _normalize(self, day: date, run_id: str | None) -> tuple[int, dict[str, object], Sequence[date]]:
         result = self._normalizer.normalize_day(day, run_id=run_id)

@@ -64,8 +64,7 @@ def status(database_url: str) -> list[str]:
         if isinstance(getattr(error, "orig", error), psycopg.Error):
             raise WarehouseError(f"the database does not answer: {_first_line(error)}") from error
         raise
-    pending = [revision.revision for revision in script.walk_revisions() if revision.revision != current]
-    return [] if current == script.get_current_head() else pending[::-1]
+    return [revision.revision for revision in script.iterate_revisions("heads", current or "base")][::-1]
 
 
 def _first_line(error: BaseException) -> str:

@@ -6,6 +6,8 @@ Belongs here: tables, their keys and the reason for each index.
 Does not belong here: queries (``.sql`` files), Dagster types (``market_spine.otc.metadata``).
 """
 
+from functools import cache
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -22,7 +24,9 @@ from sqlalchemy import (
     Text,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.schema import CreateColumn
 
 LEAVES = "otc_leaf"
 """Schema of the leaf partitions; nobody queries it by name."""
@@ -89,6 +93,9 @@ otc_files = Table(
     Column("superseded_at", MOMENT, comment="When a newer version took its place."),
     Column("superseded_by", Integer, comment="file_id of that version."),
     Column("run_id", Text, comment="Dagster run that read it."),
+    Column("expired_at", MOMENT, comment="When retention dropped its reports from otc_trades_raw."),
+    Column("voided_at", MOMENT, comment="When it was taken back; problem says why."),
+    Column("voided_by", Text, comment="Who took it back."),
     # One live version per source, day and part: supersession is whole or not at all.
     Index("otc_files_live", "source", "report_date", "part", unique=True, postgresql_where=text("status = 'live'")),
     # The same bytes delivered again are a no-op, whatever has become of the first delivery.
@@ -224,6 +231,30 @@ otc_days = Table(
     comment="State of each trade date: what went in, what came out, when.",
 )
 
+otc_dead_letters = Table(
+    "otc_dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Number of the dead letter."),
+    Column("asset", CODE, nullable=False, comment="First asset of the session that could not be built."),
+    Column("partition", Date, nullable=False, comment="Session."),
+    Column("run_id", Text, nullable=False, comment="Dagster run that failed last."),
+    Column("reason", Text, nullable=False, comment="Why, in one line."),
+    Column("tries", Integer, nullable=False, comment="Runs that failed on it since it was opened."),
+    Column("retries", Integer, nullable=False, comment="How often somebody had it retried."),
+    Column("first_failed_at", MOMENT, nullable=False, comment="When the first of these runs failed."),
+    Column("last_failed_at", MOMENT, nullable=False, comment="When the last of them failed."),
+    Column("retry_run_id", Text, comment="Dagster run of the last retry."),
+    Column("resolved_at", MOMENT, comment="When it was resolved; NULL = open."),
+    Column("resolution", CODE, comment="retried, discarded or materialized (by a run that was no retry of it)."),
+    Column("resolved_by", Text, comment="Who discarded it, or the Dagster run that materialized the session."),
+    Column("note", Text, comment="Why it was discarded."),
+    # The invariant "one open letter of a partition": a repeated failure counts on it.
+    Index("otc_dead_letters_open", "asset", "partition", unique=True, postgresql_where=text("resolved_at IS NULL")),
+    # The newest letter of a partition, resolved ones included: a failure that is older was dealt with.
+    Index("otc_dead_letters_partition", "asset", "partition", "last_failed_at"),
+    comment="Sessions whose last try failed, until they are retried, discarded or materialized.",
+)
+
 otc_quality = Table(
     "otc_quality",
     metadata,
@@ -344,3 +375,14 @@ otc_metrics_daily = Table(
     comment="Daily metrics by symbol, versioned by knowledge time.",
 )
 VALUE_COLUMNS: tuple[str, ...] = tuple(column.name for column in METRIC_VALUES)
+
+
+@cache
+def shape_of(table: Table) -> str:
+    """The columns as ``CREATE TABLE`` takes them, for a leaf that is built aside.
+
+    ``LIKE`` would hold the table itself until the end of the transaction: two runs that each build a small day in one
+    transaction then deadlock when both put their leaf in (found by a backfill of 250 sessions).
+    """
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return ", ".join(str(CreateColumn(column).compile(dialect=dialect)) for column in table.columns)

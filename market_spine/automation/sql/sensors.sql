@@ -9,3 +9,11 @@ FROM (SELECT day, mark_id, NULL::bigint AS unfinished, reason FROM otc_dirty_day
       WHERE computed_at < normalized_at AND normalized_at < clock_timestamp() - interval '10 minutes') AS marks
 GROUP BY day
 ORDER BY day;
+
+-- name: loaded_files
+-- Files that were read on these report dates, where the session has metrics: place, size, and since when it is known.
+SELECT f.report_date, f.path, f.bytes, max(f.known_at)
+FROM otc_files AS f
+JOIN otc_days AS d ON d.day = f.report_date AND d.computed_at IS NOT NULL
+WHERE f.report_date = ANY(%(days)s) AND f.status <> 'rejected'
+GROUP BY f.report_date, f.path, f.bytes;

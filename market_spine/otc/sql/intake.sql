@@ -19,10 +19,10 @@ FROM otc_files
 WHERE source = %(source)s AND report_date = %(report_date)s AND part = %(part)s AND status = 'live';
 
 -- name: same_version
--- A version of that number that is known already.
+-- A version of that number that is known already; one that was taken back may be delivered again with other content.
 SELECT file_id FROM otc_files
 WHERE source = %(source)s AND report_date = %(report_date)s AND part = %(part)s AND version = %(version)s
-  AND status <> 'rejected';
+  AND status NOT IN ('rejected', 'voided');
 
 -- name: raise_version
 -- The same bytes under a higher number.
@@ -98,6 +98,10 @@ ALTER TABLE otc_trades_raw ATTACH PARTITION {leaf} FOR VALUES FROM ({report_date
 INSERT INTO otc_dirty_days (day, reason, marked_at, run_id)
 SELECT %(day)s, %(reason)s, clock_timestamp(), %(run_id)s
 WHERE EXISTS (SELECT FROM otc_days WHERE day = %(day)s);
+
+-- name: voided_file
+-- Who took a version back and why, where that was done.
+SELECT voided_by, problem FROM otc_files WHERE file_id = %(file_id)s AND status = 'voided';
 
 -- name: live_files
 -- The versions that count on a report date.

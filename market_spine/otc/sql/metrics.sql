@@ -215,7 +215,7 @@ near AS (
     JOIN windows AS w ON w.day = m.trade_date
     WHERE m.known_to IS NULL AND m.trade_date > {day}
       AND w.ordinal <= (SELECT ordinal FROM otc_sessions WHERE day = {day}) + 60
-      AND ({first_time} OR m.symbol IN (SELECT symbol FROM changed WHERE moved))),
+      AND ({turned} OR m.symbol IN (SELECT symbol FROM changed WHERE moved))),
 far AS (
     SELECT m.symbol, m.trade_date
     FROM (SELECT symbol FROM changed WHERE moved) AS c
@@ -265,12 +265,14 @@ SELECT c.symbol, c.trade_date, c.revision + 1, {kept_values}, r.adv5, r.adv20, r
 FROM closed AS c JOIN ripple AS r ON r.symbol = c.symbol AND r.trade_date = c.trade_date;
 
 -- name: was_computed
--- Whether the day has been computed before, and normalized at all.
-SELECT computed_at IS NOT NULL FROM otc_days WHERE day = %(day)s;
+-- Whether the day counts as computed, and whether it will: one without any report (its files were taken back) does not,
+-- so that it is no session of zero volume. No row where the day was never normalized.
+SELECT computed_at IS NOT NULL, base_rows + carried_in > 0 FROM otc_days WHERE day = %(day)s;
 
 -- name: record
--- The day counts as computed.
-UPDATE otc_days SET computed_at = {at}, metrics_run_id = {run_id} WHERE day = {day};
+-- The day counts as computed, where there was anything to compute.
+UPDATE otc_days SET computed_at = CASE WHEN base_rows + carried_in > 0 THEN {at} END, metrics_run_id = {run_id}
+WHERE day = {day};
 
 -- name: venue_mismatch
 -- Symbols whose volume is not the sum of their venues' volumes.

@@ -208,7 +208,9 @@ ANALYZE {rep} (rep_id, role, kind, source, report_id, original_id);
 -- Events that can change nothing: unknown codes, corrections that are no valid trade, dates that cannot be read.
 UPDATE {rep}
 SET disposition = CASE WHEN kind = 'not_trade' AND reason IS NULL THEN 'applied' ELSE 'quarantined' END,
-    why = CASE WHEN kind = 'not_trade' AND reason IS NULL THEN 'not_a_trade' WHEN bad_original_date THEN 'bad_original_date'
+    why = CASE WHEN kind = 'not_trade' AND reason IS NULL THEN 'not_a_trade'
+               -- a cancel needs its link and nothing else
+               WHEN kind = 'cancel' AND original_id <> '' AND status0 IS NOT NULL THEN 'bad_original_date'
                ELSE coalesce(reason, 'missing_link') END
 WHERE role = 'event' AND disposition IS NULL
   AND (kind IS NULL OR status0 IS NULL OR kind = 'not_trade' OR bad_original_date
@@ -416,7 +418,7 @@ WHERE e.disposition IS NULL AND e.reason IS NULL AND e.trade_date = {day}
 
 -- name: create_slice
 -- A slice of the day under construction: good rows route to the leaf, the rest aside, in one pass over the text.
-CREATE TABLE {parent} (LIKE otc_trades) PARTITION BY LIST (status);
+CREATE TABLE {parent} ({columns}) PARTITION BY LIST (status);
 CREATE TABLE {aside} PARTITION OF {parent} FOR VALUES IN ('aside');
 CREATE TABLE {leaf} PARTITION OF {parent} DEFAULT;
 CREATE TEMPORARY SEQUENCE {numbers} CACHE 10000;
@@ -561,9 +563,11 @@ JOIN otc_trades_raw AS b ON b.report_date = {day} AND btrim(b.report_id) = w.ori
 JOIN otc_files AS g ON g.file_id = b.file_id AND g.status = 'live' AND g.source = f.source;
 
 -- name: waiting
--- Events of other days that name a report without its date, held or sent on.
+-- Events of other days that name a report without its date, held or sent on; and corrections in quarantine, for an event
+-- that is held may name one of them.
 SELECT day, file_id, btrim(report ->> 'original_report_id') AS original_id FROM otc_exceptions
-WHERE disposition = 'held' AND day <> {day} AND coalesce(btrim(report ->> 'original_report_date'), '') = ''
+WHERE disposition IN ('held', 'quarantined') AND day <> {day} AND btrim(report ->> 'original_report_id') <> ''
+  AND coalesce(btrim(report ->> 'original_report_date'), '') = ''
 UNION ALL
 SELECT report_date, file_id, btrim(original_report_id) FROM otc_carried
 WHERE role = 'event' AND report_date <> {day} AND day <> {day} AND original_report_id <> ''

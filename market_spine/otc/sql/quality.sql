@@ -2,8 +2,10 @@
 -- one row, or a row a file, from one snapshot.
 
 -- name: raw_files
--- The live files of a report date with what was read, what was declared, and the rows that really stand in their leaf.
-SELECT f.path, f.rows, f.lines, f.blank_lines, f.trailer_lines, f.declared_rows, coalesce(c.counted, 0)
+-- The live files of a report date with what was read, what was declared, and the rows that really stand in their leaf;
+-- of a file whose leaf retention dropped, the rows that stood there.
+SELECT f.path, f.rows, f.lines, f.blank_lines, f.trailer_lines, f.declared_rows,
+       CASE WHEN f.expired_at IS NULL THEN coalesce(c.counted, 0) ELSE f.rows END
 FROM otc_files AS f
 LEFT JOIN ({counts}) AS c ON c.leaf = {prefix} || f.file_id
 WHERE f.report_date = %(day)s AND f.status = 'live'
@@ -63,7 +65,7 @@ FROM (SELECT f.source, t.conditions, count(*) AS trades, min(t.symbol) AS symbol
       WHERE t.trade_date = %(day)s AND t.unknown_condition
       GROUP BY f.source, t.conditions) AS s
 JOIN jsonb_to_recordset(%(feeds)s::jsonb) AS feed (source text, tape text, separator text) ON feed.source = s.source
-CROSS JOIN LATERAL regexp_split_to_table(s.conditions, feed.separator) AS codes (code)
+CROSS JOIN LATERAL string_to_table(s.conditions, feed.separator) AS codes (code)
 WHERE btrim(codes.code) <> ''
   AND NOT EXISTS (SELECT FROM otc_sale_conditions AS known
                   WHERE known.tape = feed.tape AND known.code = btrim(codes.code)
@@ -110,7 +112,7 @@ SET passed = excluded.passed, blocking = excluded.blocking, details = excluded.d
 SELECT q.check_name, q.passed, q.details, c.at IS NULL OR q.checked_at >= c.at AS is_fresh
 FROM otc_quality AS q
 CROSS JOIN (SELECT CASE %(asset)s
-                       WHEN 'otc_trades_raw' THEN (SELECT max(greatest(f.known_at, f.superseded_at)) FROM otc_files AS f
+                       WHEN 'otc_trades_raw' THEN (SELECT max(greatest(f.known_at, f.superseded_at, f.voided_at)) FROM otc_files AS f
                                                    WHERE f.report_date = %(day)s AND f.status <> 'rejected')
                        WHEN 'otc_trades' THEN (SELECT d.normalized_at FROM otc_days AS d WHERE d.day = %(day)s)
                        WHEN 'otc_metrics_daily' THEN (SELECT d.computed_at FROM otc_days AS d WHERE d.day = %(day)s)

@@ -1,0 +1,99 @@
+"""One clean-up: which parts there are, how old each may get, and what came of it.
+
+What it is: ``clean`` runs the asked parts one after the other, for the command and for the nightly job alike.
+Belongs here: the order of the parts and the settings each keeps to. Does not belong here: what may go
+(``market_spine.ledger.retention``, ``market_spine.otc.raw_retention``), Dagster (``cleanup``), printing (``cli``).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from market_spine.calendar import ZONE_NAME
+from market_spine.ledger.retention import Kept, Outcome, Removed, Retention, Say
+from market_spine.ledger.storage import LedgerStorage
+from market_spine.otc.raw_retention import RawRetention
+from market_spine.settings import Settings
+from market_spine.warehouse.engine import Warehouse
+
+RUNS, TICKS, DEAD_LETTERS, RAW = "runs", "ticks", "dead-letters", "raw"
+PARTS = (RUNS, TICKS, DEAD_LETTERS, RAW)
+NEW_YORK = ZoneInfo(ZONE_NAME)
+NAMED_DAYS = 10
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """What a part of the clean-up came to.
+
+    Args:
+        part: its name.
+        before: everything older than this was looked at.
+        removed: what was removed, or would be.
+        kept: what is as old and stays, with the reason.
+    """
+
+    part: str
+    before: date
+    removed: tuple[Removed, ...]
+    kept: tuple[Kept, ...]
+
+
+def clean(
+    settings: Settings,
+    ledger: LedgerStorage,
+    warehouse: Warehouse,
+    say: Say,
+    *,
+    parts: Collection[str] = PARTS,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> list[PartResult]:
+    """Run the parts in their order; each is done as far as it goes when a later one fails.
+
+    Raises:
+        SpineError: a database does not answer, or another clean-up is under way.
+    """
+    moment = now or datetime.now(UTC)
+    retention = Retention(ledger, warehouse, say, dry_run)
+    results: list[PartResult] = []
+    for part in (one for one in PARTS if one in parts):
+        before = moment - timedelta(days=_days(settings, part))
+        if part == RAW:
+            outcome = _raw(RawRetention(warehouse, lambda done, total: say("raw days", done, total), dry_run), before)
+        else:
+            work = {RUNS: retention.runs, TICKS: retention.ticks, DEAD_LETTERS: retention.dead_letters}[part]
+            outcome = work(before)
+        results.append(PartResult(part, before.astimezone(NEW_YORK).date(), tuple(outcome[0]), tuple(outcome[1])))
+    return results
+
+
+def _days(settings: Settings, part: str) -> int:
+    return {
+        RUNS: settings.keep_runs_days,
+        TICKS: settings.keep_ticks_days,
+        DEAD_LETTERS: settings.keep_dead_letters_days,
+        RAW: settings.keep_raw_days,
+    }[part]
+
+
+def _raw(retention: RawRetention, before: datetime) -> Outcome:
+    result = retention.drop(before.astimezone(NEW_YORK).date())
+    size = sum(day.bytes for day in result.dropped)
+    removed = [
+        Removed("raw days", len(result.dropped), size),
+        Removed("raw reports", sum(day.rows for day in result.dropped), 0),
+    ]
+    reasons: dict[str, list[date]] = {}
+    for day, why in result.waiting:
+        reasons.setdefault(why, []).append(day)
+    lost = [day for day, _ in result.lost]
+    if lost:
+        reasons["marked, but its reports were dropped: it stays as it is"] = lost
+    return removed, [Kept(f"days {_named(days)}", len(days), why) for why, days in reasons.items()]
+
+
+def _named(days: list[date]) -> str:
+    more = f" and {len(days) - NAMED_DAYS} more" if len(days) > NAMED_DAYS else ""
+    return ", ".join(str(day) for day in days[:NAMED_DAYS]) + more
