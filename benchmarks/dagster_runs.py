@@ -29,7 +29,10 @@ from market_spine.cli.services import (
     make_dagster_schema,
 )
 from market_spine.settings import Settings
+from market_spine.warehouse.engine import plain_url
+from market_spine.warehouse.sql import statements
 
+QUEUE_SQL = statements("benchmarks", "queue.sql")
 MODULE = "market_spine.definitions"
 JOB = "otc_full_refresh"
 TEMPLATE = "template_dagster"
@@ -48,6 +51,7 @@ class RunReport:
         wall_seconds: from the request to the last end, as who asked for it saw it.
         runs: how many.
         peak_bytes: memory of the process.
+        event_bytes: rows of Dagster's event log when all runs have ended, everything in the storage counted.
     """
 
     call_seconds: float
@@ -56,6 +60,7 @@ class RunReport:
     wall_seconds: float
     runs: int
     peak_bytes: int
+    event_bytes: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,12 @@ class DagsterHome:
         )
         runs = done.answer["runs"]
         assert isinstance(runs, Sequence)
-        return _report(done, runs)
+        return _report(done, runs, self._event_bytes())
+
+    def _event_bytes(self) -> int:
+        with psycopg.connect(plain_url(self.environment["DAGSTER_DATABASE_URL"])) as connection:
+            row = connection.execute(QUEUE_SQL("event_bytes")).fetchone()
+        return int(str(row[0])) if row else 0
 
     @contextmanager
     def _daemon(self) -> Iterator[None]:
@@ -176,7 +186,7 @@ def _make_template(arena: Arena, settings: Settings) -> None:
     make_dagster_schema(_environment(settings, arena.server.url(TEMPLATE)))
 
 
-def _report(done: processes.Finished, runs: Sequence[Mapping[str, float]]) -> RunReport:
+def _report(done: processes.Finished, runs: Sequence[Mapping[str, float]], event_bytes: int) -> RunReport:
     return RunReport(
         call_seconds=float(str(done.answer.get("seconds", done.seconds))),
         record_seconds=sum(run["end"] - run["start"] for run in runs),
@@ -184,4 +194,5 @@ def _report(done: processes.Finished, runs: Sequence[Mapping[str, float]]) -> Ru
         wall_seconds=float(str(done.answer.get("wall", done.seconds))),
         runs=len(runs),
         peak_bytes=done.peak_bytes,
+        event_bytes=event_bytes,
     )

@@ -42,6 +42,7 @@ class BackfillBench:
     walls: Sample = field(default_factory=Sample)
     spans: Sample = field(default_factory=Sample)
     runs: int = 0
+    event_bytes: int = 0
 
     def __post_init__(self) -> None:
         sessions = TradingCalendar(HISTORY_FROM).sessions()
@@ -71,6 +72,7 @@ class BackfillBench:
         self.walls.add(done.wall_seconds)
         self.spans.add(done.span_seconds)
         self.runs = done.runs
+        self.event_bytes = done.event_bytes
         return done.record_seconds
 
     def singles(self) -> dagster_runs.RunReport:
@@ -115,6 +117,7 @@ def measure(arena: Arena, sizes: Sizes, _wanted: Collection[str]) -> Outcome:
     arena.say("runs of one partition")
     single = bench.singles()
     scaled = single.span_seconds / single.runs * len(bench.days)
+    total = bench.event_bytes / 1000
     figures = [
         Figure(
             "P3",
@@ -134,6 +137,16 @@ def measure(arena: Arena, sizes: Sizes, _wanted: Collection[str]) -> Outcome:
             None,
             10.0,
             detail=f"{seconds(scaled)} / {bench.spans}, from the first run's creation to the last one's end",
+        ),
+        Figure(
+            "P3",
+            "event log of that backfill, for each partition of each of the three assets",
+            total / len(bench.days) / len(STEPS),
+            AT_MOST,
+            5.0,
+            None,
+            "KB",
+            f"{total:,.0f} KB of rows, {total / len(bench.days):.1f} KB a session",
         ),
     ]
     rows = [
