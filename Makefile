@@ -15,7 +15,7 @@ WORKERS ?= 3
 # `make lock UPGRADE=1` takes the newest versions; without it, pins stay where they can.
 UPGRADE ?=
 
-.PHONY: help setup demo up test test-long check format bench chaos lock clean
+.PHONY: help setup demo up test test-long check format bench bench-api chaos lock clean
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## the bundled sessions through real Dagster runs on an embedded PostgreSQL, the metrics printed
 	@$(BIN)/spine demo
 
-up: $(STAMP) ## UI and daemon on the embedded PostgreSQL; Ctrl-C stops everything
+up: $(STAMP) ## UI, daemon and API on the embedded PostgreSQL; Ctrl-C stops everything
 	@exec $(BIN)/spine up
 
 # A module's tests stay together: many share one daemon and webserver, which take longer to start than a test.
@@ -50,6 +50,9 @@ format: $(STAMP) ## write the code the way `check` wants it
 
 bench: $(STAMP) ## measure against the goals and write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-api: $(STAMP) ## measure the REST API against bare psycopg and COPY
+	@$(BIN)/python -m benchmarks.figure_api $(ARGS)
 
 chaos: $(STAMP) ## kill runs and servers at random moments and look at what is left
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -19,7 +19,7 @@ KEYS: dict[str, list[Any]] = {
     "symbols": ["ACME"],
 }
 LAST_KNOWN = "2026-12-31"
-"""Sessions are filled up to here; what comes after the frozen calendar is refused, because nobody knows its holidays."""
+"""Sessions are filled up to here; after the end of the frozen calendar nobody knows the holidays, so it is refused."""
 
 for name, key in KEYS.items():
     # A cursor is a word somebody was given: an arbitrary one is rightly refused.

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from market_spine.cli import backfill, database, dead_letters, executions, files, query
+from market_spine.cli.api import api
 from market_spine.cli.cleanup import cleanup
 from market_spine.cli.doctor import doctor
 from market_spine.cli.inventory import inventory
@@ -52,6 +53,7 @@ app.add_typer(dead_letters.app, name="dead-letter")
 app.command()(inventory)
 app.command()(cleanup)
 app.command()(doctor)
+app.command()(api)
 
 
 @app.callback()
@@ -64,7 +66,7 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the UI; the next free one when it is taken.")] = 3000,
     workspace: Annotated[Path | None, typer.Option("-w", help="Another workspace than the project's own.")] = None,
 ) -> None:
-    """Run database, UI and daemon until Ctrl-C."""
+    """Run database, UI, daemon and API until Ctrl-C."""
     from market_spine.cli.services import PROJECT
     from market_spine.cli.up import run_up
     from market_spine.settings import Settings

@@ -1,4 +1,4 @@
-"""``spine up``: one supervisor for the database, the UI and the daemon.
+"""``spine up``: one supervisor for the database, the UI, the daemon and the API.
 
 What it is: starts them in order, says where they are, and stops them in the opposite order: no new runs, then the
 runs that are going on (they note in the still running database that they were stopped), then the server.
@@ -40,6 +40,7 @@ from market_spine.warehouse import migrate
 READY_SECONDS = 120.0
 # A run that is told to stop rolls its transaction back and reports; the webserver and code servers take about 2 s.
 STOP_SECONDS = 30.0
+API_PORT = 8000
 LEFTOVERS = "up.processes"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -77,12 +78,17 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
                 pool = ("--db-pool-max-overflow", str(connections.WEBSERVER_OVERFLOW))
                 children.append(_start("webserver", ("dagster_webserver", *at, *pool), environment, logs))
                 children.append(_start("daemon", ("dagster._daemon", "run", "-w", str(workspace)), environment, logs))
+                api = f"http://127.0.0.1:{(api_port := _free_port(API_PORT))}"
+                serve = ("market_spine.cli.main", "api", "--port", str(api_port))
+                children.append(_start("api", serve, environment, logs))
                 _note(settings.state_dir / LEFTOVERS, children)
-                console.print("starting   UI and daemon, about ten seconds ...")
+                console.print("starting   UI, daemon and API, about ten seconds ...")
+                _wait_until_ready(f"{api}/health/ready", children)
                 _wait_until_ready(f"http://127.0.0.1:{port}/server_info", children)
                 note = settings.state_dir / WEBSERVER_NOTE
                 note.write_text(f"http://127.0.0.1:{port}\n", encoding="ascii")
                 console.print(f"UI         http://127.0.0.1:{port}")
+                console.print(f"API        {api}/api/v1/openapi.json")
                 console.print(f"logs       {logs}")
                 console.print("ready      Ctrl-C stops everything")
                 while True:
@@ -90,7 +96,7 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
                     time.sleep(0.3)
             finally:
                 _ignore_signals()
-                console.print("stopping   daemon, UI, runs, then the database ...")
+                console.print("stopping   API, daemon, UI, runs, then the database ...")
                 _stop(children)
                 for name in (LEFTOVERS, WEBSERVER_NOTE):
                     (settings.state_dir / name).unlink(missing_ok=True)

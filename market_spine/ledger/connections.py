@@ -64,6 +64,7 @@ def budget(settings: Settings, runs_at_once: int) -> tuple[Share, ...]:
         Share("webserver", 1, WEBSERVER),
         Share("code servers", CODE_SERVERS, CODE_SERVER),
         Share("daemon", 1, DAEMON),
+        Share("API", 1, settings.api_connections),
         Share("commands", 1, COMMANDS),
     )
 

@@ -1,0 +1,218 @@
+"""P4: the REST API against what stands below it: ``python -m benchmarks.figure_api``.
+
+What it is: a year of metrics of many symbols; one symbol-year over HTTP on a kept connection against a bare psycopg
+loop that fetches the same rows; latencies at 80 % of capacity; the year of everything as CSV against COPY.
+Belongs here: the measured rounds and what they mean. Does not belong here: the clients (``api_child``).
+
+"A core" is a CPU second, of the API's process and its server processes together against the loop's and its own: on a
+machine that others use too, seconds of the clock say more about the others.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+from psycopg import sql
+from rich.console import Console
+
+from benchmarks import machine, processes
+from benchmarks.arena import TEMPLATE, Arena, megabytes
+from benchmarks.measure import Sample, Say
+from market_spine.calendar import TradingCalendar
+from market_spine.cli.services import PROJECT
+from market_spine.warehouse.sql import statements
+
+SQL = statements("benchmarks", "api.sql")
+FIRST, SESSIONS, SYMBOLS, ROUNDS, SECONDS = date(2025, 1, 2), 252, 12_000, 5, 6.0
+AT_ONCE = 21
+"""Sessions that one statement writes."""
+SHARE_OF_CAPACITY = 0.8
+ROUTE = "/api/v1/otc/metrics/daily"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.figure_api", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--symbols", type=int, default=SYMBOLS, help=f"symbols ({SYMBOLS:,}), each with a year of rows")
+    parser.add_argument("--repeat", type=int, default=ROUNDS, help=f"rounds ({ROUNDS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a round ({SECONDS:.0f})")
+    parser.add_argument("--database", help="a database that an earlier run has filled, instead of a server of our own")
+    parser.add_argument("--folder", type=Path, help="where the temporary server goes; needs some 4 GB")
+    chosen = parser.parse_args(arguments)
+    processes.usual_signals()
+    console = Console(highlight=False, soft_wrap=True)
+    started = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+
+    if chosen.database:
+        _measure(chosen.database, chosen, say)
+        return 0
+    say("starting an embedded server of our own")
+    with Arena(say, chosen.folder) as arena:
+        for name, value in machine.describe(arena.server.url(TEMPLATE)):
+            console.print(f"{name:<11}{value}")
+        with arena.database() as url:
+            _fill(url, chosen.symbols, say)
+            _measure(url, chosen, say)
+    return 0
+
+
+def _fill(url: str, symbols: int, say: Say) -> None:
+    days = TradingCalendar(FIRST).sessions()[:SESSIONS]
+    with psycopg.connect(url, autocommit=True) as connection:
+        for first in range(0, SESSIONS, AT_ONCE):
+            part = sql.Literal(days[first : first + AT_ONCE])
+            connection.execute(SQL("fill_metrics", days=part, symbols=sql.Literal(symbols)))
+        connection.execute(SQL("settle_metrics"))
+    say(f"{symbols * SESSIONS:,} rows of metrics")
+
+
+def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
+    last = TradingCalendar(FIRST).sessions()[SESSIONS - 1]
+    span = ("--first", str(FIRST), "--last", str(last))
+    symbols = ("--symbols", str(chosen.symbols), "--seconds", str(chosen.seconds))
+    with _api(url) as api:
+        address = f"{api.address}{ROUTE}"
+        _client("load", address, *span, "--symbols", str(chosen.symbols), "--seconds", "3")
+        per_core: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
+        clock: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
+        process: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
+        shares, clock_shares, tails = Sample(), Sample(), Sample()
+        for number in range(1, chosen.repeat + 1):
+            bare = _client("bare", url, *span, *symbols)
+            before = api.cpu()
+            served = _client("load", address, *span, *symbols)
+            own, database = (after - earlier for after, earlier in zip(api.cpu(), before, strict=True))
+            if served["errors"]:
+                raise RuntimeError(f"{served['errors']} answers were wrong")
+            shares.add(
+                per_core["api"].add(served["count"] / (own + database))
+                / per_core["bare"].add(bare["count"] / (bare["client_cpu"] + bare["server_cpu"]))
+            )
+            clock_shares.add(
+                clock["api"].add(served["count"] / served["seconds"])
+                / clock["bare"].add(bare["count"] / bare["seconds"])
+            )
+            process["api"].add(own / served["count"] * 1000)
+            process["bare"].add(bare["client_cpu"] / bare["count"] * 1000)
+            say(
+                f"round {number}: per core {_both(per_core, shares)}; on the clock {_both(clock, clock_shares)}; "
+                f"p50 {served['p50'] * 1000:.1f}, p99 {served['p99'] * 1000:.1f} ms; {_load()}"
+            )
+        say(f"P4  one symbol-year, queries per second per core over bare psycopg: {_percent(shares)}; asked: 70%")
+        say(f"    the same by the clock, one connection, the client's own time in it: {_percent(clock_shares)}")
+        say(f"    CPU of the process alone: bare {_ms(process['bare'])}, API {_ms(process['api'])} a query")
+        capacity = _client("load", address, *span, *symbols, "--connections", "4")
+        rate = SHARE_OF_CAPACITY * capacity["count"] / capacity["seconds"]
+        for _ in range(chosen.repeat):
+            paced = _client("load", address, *span, *symbols, "--connections", "16", "--rate", f"{rate:.1f}")
+            tails.add(paced["p99"] / paced["p50"])
+            say(
+                f"at {rate:,.0f} a second (80 % of capacity): p50 {paced['p50'] * 1000:.1f} ms, "
+                f"p99 {paced['p99'] * 1000:.1f} ms; {_load()}"
+            )
+        say(f"P4  p99 over p50 at 80 % of capacity: {tails.median:.1f} x ({_range(tails)}); asked: at most 3 x")
+        _stream(url, address, span, api, max(2, chosen.repeat // 2), say)
+
+
+def _stream(url: str, address: str, span: tuple[str, ...], api: "_Api", rounds: int, say: Say) -> None:
+    shares = Sample()
+    before = api.peak_bytes()
+    for _ in range(rounds):
+        copy = _client("copy", url, *span)
+        stream = _client("csv", address, *span)
+        speeds = [done["bytes"] / done["seconds"] / 1e6 for done in (copy, stream)]
+        shares.add(speeds[1] / speeds[0])
+        size = megabytes(stream["bytes"])
+        say(f"CSV of {size}: COPY {speeds[0]:,.0f}, API {speeds[1]:,.0f} MB/s; {_load()}")
+    say(f"P4  a year of everything as CSV over COPY TO STDOUT: {_percent(shares)}; asked: 50%")
+    say(f"    peak memory of the API: {megabytes(before)} before, {megabytes(api.peak_bytes())} after")
+
+
+class _Api:
+    """The process of the API, from outside."""
+
+    def __init__(self, process: psutil.Process, address: str, url: str) -> None:
+        self._process = process
+        self._url = url
+        self.address = address
+
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds so far: its own, and those of its server processes."""
+        with psycopg.connect(self._url) as connection:
+            pids = [int(row[0]) for row in connection.execute(SQL("server_cpu")).fetchall()]
+        return _cpu(self._process), sum(_cpu(psutil.Process(pid)) for pid in pids)
+
+    def peak_bytes(self) -> int:
+        """VmHWM."""
+        text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@contextmanager
+def _api(url: str) -> Iterator[_Api]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "DATABASE_URL": url, "DAGSTER_DATABASE_URL": url}
+    command = processes.python("-m", "market_spine.cli.main", "api", "--port", str(port))
+    with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(300):
+                try:
+                    if httpx.get(f"{address}/health/ready", timeout=10).is_success:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield _Api(psutil.Process(process.pid), address, url)
+        finally:
+            process.terminate()
+
+
+def _client(*arguments: str) -> Mapping[str, float]:
+    return processes.run(processes.python("-m", "benchmarks.api_child", *arguments)).answer  # type: ignore[return-value]
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _both(samples: Mapping[str, Sample], shares: Sample) -> str:
+    bare, api = (samples[name].values[-1] for name in ("bare", "api"))
+    return f"{bare:,.0f} bare, {api:,.0f} API a second = {shares.values[-1]:.0%}"
+
+
+def _load() -> str:
+    return f"load {os.getloadavg()[0]:.1f}"
+
+
+def _percent(sample: Sample) -> str:
+    return f"{sample.median:.0%} ({min(sample.values):.0%} .. {max(sample.values):.0%})"
+
+
+def _range(sample: Sample) -> str:
+    return f"{min(sample.values):.1f} .. {max(sample.values):.1f}"
+
+
+def _ms(sample: Sample) -> str:
+    return f"{sample.median:.2f} ms ({min(sample.values):.2f} .. {max(sample.values):.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

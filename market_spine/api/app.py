@@ -1,0 +1,115 @@
+"""The application: routes, errors, the database's pool, the OpenAPI.
+
+What it is: ``build_app`` puts it together from settings; nothing happens at import, so that a server with several
+processes, a test and a tool can each make their own.
+Belongs here: putting together. Does not belong here: anything a route does.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
+
+from market_spine.api import documentation, health, metrics, problems, quality, trades
+from market_spine.api.context import Context
+from market_spine.api.database import Reader
+from market_spine.api.edge import Edge
+from market_spine.calendar import TradingCalendar
+from market_spine.errors import SettingsError
+from market_spine.settings import Settings
+from market_spine.warehouse.engine import Warehouse
+
+PREFIX = "/api/v1"
+SHARE_OF_PATIENCE = 0.75
+"""Of the time for which a run waits to replace a day: that long at most may a stream hold the day's partition."""
+
+
+def build_app(settings: Settings, database_url: str = "") -> FastAPI:
+    """The API on one database.
+
+    Args:
+        settings: as read by whoever starts it.
+        database_url: the market database, where the settings name none (the embedded server).
+
+    Raises:
+        SettingsError: nobody names a database; or the calendar cannot begin where it is told to.
+    """
+    url = settings.api_database_url or settings.database_url or database_url
+    if not url:
+        raise SettingsError(
+            "MARKET_SPINE_API_DATABASE_URL is ''; expected an address like postgresql://user@host:5432/database, or "
+            "start the API by `spine api`, which knows the embedded server"
+        )
+    warehouse = Warehouse(url, lock_timeout_ms=settings.lock_timeout_ms)
+    patience = warehouse.lock_timeout_ms * warehouse.lock_tries / 1000
+    context = Context(
+        Reader(url, settings.api_connections, settings.api_query_seconds),
+        TradingCalendar(settings.first_session),
+        stream_seconds=settings.api_stream_seconds,
+        day_seconds=max(1, min(settings.api_stream_seconds, int(patience * SHARE_OF_PATIENCE))),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await context.reader.open()
+        try:
+            yield
+        finally:
+            await context.reader.close()
+
+    # No page of FastAPI's own for the OpenAPI: it loads its scripts from the network.
+    app = FastAPI(
+        title=documentation.TITLE,
+        description=documentation.DESCRIPTION,
+        version=version("market-spine"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    app.include_router(metrics.router, prefix=PREFIX)
+    app.include_router(trades.router, prefix=PREFIX)
+    app.include_router(quality.router, prefix=PREFIX)
+    app.include_router(health.router)
+    _shorten_the_way(app)
+    problems.install(app)
+    app.add_middleware(Edge)
+
+    def openapi() -> dict[str, Any]:
+        if not app.openapi_schema:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            # FastAPI's own shape of a bad parameter is answered nowhere.
+            made["components"] = {"schemas": documentation.schemas()}
+            for path, answers in documentation.ANSWERS.items():
+                # as written: FastAPI leaves out every null of an example
+                made["paths"][path]["get"]["responses"] = {str(status): answer for status, answer in answers.items()}
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _shorten_the_way(app: FastAPI) -> None:
+    """Let the route that is asked most be found first, and without FastAPI's solving of dependencies it does not have.
+
+    0.13 ms of 0.85 ms. FastAPI's own route of the same address stays for the OpenAPI.
+    """
+    short = Route(f"{PREFIX}/otc/metrics/daily", metrics.daily_metrics)
+    short.methods = {"GET"}
+    app.router.routes.insert(0, short)
+
+
+def from_environment() -> FastAPI:
+    """For ``uvicorn --factory market_spine.api.app:from_environment``.
+
+    Raises:
+        SettingsError: as ``build_app``.
+    """
+    return build_app(Settings.from_env())
