@@ -33,7 +33,7 @@ up: $(STAMP) ## UI, daemon and API on the embedded PostgreSQL; Ctrl-C stops ever
 
 # A module's tests stay together: many share one daemon and webserver, which take longer to start than a test.
 test: $(STAMP) ## all tests but the longest (ARGS="-k word" for some of them)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope -m "not long" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: $(STAMP) ## the tests that take minutes: a year's backfill, ten thousand runs
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m long $(ARGS)

@@ -6,22 +6,25 @@ Belongs here: what more than one test module needs. Does not belong here: data o
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from market_spine.calendar import TradingCalendar
 from market_spine.settings import Settings
 from market_spine.warehouse import migrate
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.sql import statements
-from market_spine_tests.driving import Platform
+from market_spine_tests.driving import DatabaseFactory, Platform
+from market_spine_tests.letters import Post
+from market_spine_tests.orchestrated import Orchestra, shared_orchestra
 
-DatabaseFactory = Callable[[], AbstractContextManager[str]]
 TEMPLATE = "template_market_spine"
 # Tests end processes, never the machine: what the operating system holds is safe enough, and far quicker.
 QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "256MB"}
@@ -105,3 +108,24 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     landing = tmp_path / "landing"
     landing.mkdir()
     return Settings(database_url=database_url, landing=landing, state_dir=tmp_path / "state")
+
+
+@pytest.fixture(scope="module")
+def letters_world(
+    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Orchestra]:
+    """A Dagster instance for all dead letters of a module."""
+    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("letters")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def unused_sessions() -> Iterator[date]:
+    """Sessions that no test of the module has touched."""
+    return iter(TradingCalendar(date(2026, 1, 2)).sessions())
+
+
+@pytest.fixture
+def post(letters_world: Orchestra, unused_sessions: Iterator[date]) -> Post:
+    """Dead letters of three sessions that no other test has touched."""
+    return Post(replace(letters_world, days=tuple(islice(unused_sessions, 3))), [0])

@@ -5,8 +5,8 @@ days asked for, then every day that became dirty, until none is.
 Belongs here: what several test modules drive. Does not belong here: expectations, Dagster.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -28,6 +28,7 @@ from market_spine.warehouse.engine import Warehouse, plain_url
 from market_spine.warehouse.schema import BUILD, LEAVES, metadata
 
 Row = dict[str, Any]
+DatabaseFactory = Callable[[], AbstractContextManager[str]]
 ROUNDS = 10
 """More rounds of dirty days than any honest set of files needs; a day that is still dirty then never ends."""
 

@@ -5,6 +5,7 @@ that each test has its own. ``shown`` asks Dagster what its UI asks.
 Belongs here: what the tests of retention need. Does not belong here: expectations.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -159,3 +160,11 @@ def storage_of(orchestra: Orchestra) -> LedgerStorage:
     storage = ledger_of(orchestra.instance)
     assert storage is not None
     return storage
+
+
+def wait_until(true: Any, seconds: float = 20) -> None:
+    """Come back when it is true; fail when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

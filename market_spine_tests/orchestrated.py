@@ -25,7 +25,7 @@ from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.sql import statements
-from market_spine_tests.conftest import DatabaseFactory
+from market_spine_tests.driving import DatabaseFactory
 
 PROJECT = Path(__file__).resolve().parents[1]
 DAYS = (date(2026, 3, 4), date(2026, 3, 5), date(2026, 3, 6))

@@ -134,5 +134,5 @@ def test_what_a_killed_predecessor_left_running_is_stopped_by_the_next_start(up:
     first.wait()
     second = up()
     _read_until(second, "starting")
-    assert len(left) == 2
+    assert len(left) == 3
     assert [child for child in left if child.is_running()] == []

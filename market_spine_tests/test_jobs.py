@@ -10,6 +10,7 @@ from datetime import date
 from itertools import islice
 from typing import Any
 
+import psutil
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
 from dagster._core.workspace.context import WorkspaceProcessContext
@@ -139,8 +140,16 @@ def webserver(world: Orchestra) -> Iterator[WorkspaceProcessContext]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment.items():
             patch.setenv(name, value)
-        with WorkspaceProcessContext(world.instance, WorkspaceFileTarget([str(world.home / "workspace.yaml")])) as made:
-            yield made
+        before = set(psutil.Process().children())
+        try:
+            target = WorkspaceFileTarget([str(world.home / "workspace.yaml")])
+            with WorkspaceProcessContext(world.instance, target) as made:
+                yield made
+        finally:
+            # The context lets go of its code server, which would wait for a heartbeat for ever.
+            for child in set(psutil.Process().children()) - before:
+                child.kill()
+                child.wait()
 
 
 def ask(context: WorkspaceProcessContext, query: str, params: object = None) -> Any:

@@ -39,6 +39,7 @@ from market_spine_tests.old_runs import (
     old_runs,
     shown,
     storage_of,
+    wait_until,
 )
 from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver
 
@@ -301,13 +302,6 @@ def test_a_killed_clean_up_leaves_whole_batches_and_the_next_one_ends_where_an_u
         wait_until(lambda: not ledger_rows(killed, "SELECT FROM pg_locks WHERE locktype = 'advisory'"))
         cleaner(killed).runs(BEFORE)
         assert digest(killed) == digest(undisturbed)
-
-
-def wait_until(true: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_reader_never_waits_for_a_clean_up(old: Orchestra, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, buil
 
 from market_spine.automation import sensors
 from market_spine.automation.executor import ledger_of
-from market_spine.automation.jobs import REDO
+from market_spine.automation.jobs import FULL_REFRESH, REDO
 from market_spine.automation.sensors import dirty_days
 from market_spine.calendar import TradingCalendar
 from market_spine.ledger import tags
@@ -166,6 +166,16 @@ def test_a_full_queue_is_the_reason_to_wait(world: Orchestra) -> None:
 def test_a_day_that_is_no_session_is_named_and_left_alone(world: Orchestra) -> None:
     mark(world, SATURDAY)
     assert reason(world) == f"{SATURDAY} is no session, or is not over yet"
+
+
+def test_a_day_whose_raw_reports_were_dropped_is_not_asked_for(world: Orchestra) -> None:
+    deliver(world.settings, SECOND)
+    assert world.run(FULL_REFRESH, SECOND).success
+    mark(world, SECOND)
+    assert [request.partition_key for request in tick(world)] == [str(SECOND)]
+    world.tamper("UPDATE otc_files SET expired_at = now() WHERE report_date = %s", SECOND)
+    assert reason(world) == "no session is marked"
+    world.tamper("UPDATE otc_files SET expired_at = NULL WHERE report_date = %s", SECOND)
 
 
 def test_one_tick_asks_for_a_bounded_number_of_runs(world: Orchestra, monkeypatch: pytest.MonkeyPatch) -> None:

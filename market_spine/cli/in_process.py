@@ -24,7 +24,7 @@ from market_spine.ledger.submission import Submission
 
 COMMAND_TAG = "market_spine/command"
 """Tells the run of one command from all others: Dagster's command does not say which run it made."""
-STOP_SECONDS = 60
+STOP_SECONDS, TIMES_ASKED = 15, 3
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PROGRESS = re.compile(r" - (INFO|WARNING|ERROR|CRITICAL) - ")
 
@@ -90,7 +90,12 @@ def _stream(command: list[str], environment: dict[str, str]) -> str:
 
 
 def _wait(process: "subprocess.Popen[str]") -> None:
-    try:
-        process.communicate(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        notes.print(f"it did not stop within {STOP_SECONDS} s and is killed")
+    for _ in range(TIMES_ASKED):
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Seen once in some thirty tries: the first signal came at a moment at which Python cannot raise.
+            process.send_signal(signal.SIGINT)
+        else:
+            return
+    notes.print(f"it did not stop within {TIMES_ASKED * STOP_SECONDS} s and is killed")
