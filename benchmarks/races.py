@@ -64,7 +64,7 @@ class Reader:
 
 
 def look(connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
-    """Fewest and most trades of one file version, number of versions, volume of the trades and of the metrics."""
+    """Number of file versions, the first of them, trades, their volume, and the volume of the metrics."""
     return tuple(connection.execute(SQL("look_at_day"), {"day": DAY}).fetchone() or ())
 
 
@@ -80,7 +80,7 @@ def race(settings: Settings, pairs: int) -> Race:
             path = day_file(settings.landing, DAY)
             write_day(path.with_suffix(f".v{number + 1}.csv"), DAY, FEWEST + number, 5)
             result.problems += _run_pair(settings)
-            versions, _, volume, published = look(connection)
+            versions, _, _, volume, published = look(connection)
             if versions != 1 or volume != published:
                 result.problems.append(f"pair {number + 1} left {versions} versions, {volume} traded, {published} told")
         result.looks = reader.looks
@@ -89,9 +89,9 @@ def race(settings: Settings, pairs: int) -> Race:
         f"a reader saw {one[0]} versions in one day: {one}" for one in reader.seen if one[0] not in (0, 1)
     ]
     sizes: dict[object, object] = {}
-    for versions, trades, volume, _ in reader.seen:
-        if versions and sizes.setdefault(trades, volume) != volume:
-            result.problems.append(f"a reader saw {trades} trades with two volumes")
+    for versions, version, trades, volume, _ in reader.seen:
+        if versions and sizes.setdefault(version, (trades, volume)) != (trades, volume):
+            result.problems.append(f"a reader saw file version {version} in two sizes, one of them of {trades} trades")
     result.seconds = time.monotonic() - started
     return result
 

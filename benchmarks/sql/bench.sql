@@ -39,7 +39,7 @@ SELECT DISTINCT day FROM otc_dirty_days ORDER BY day;
 SELECT count(*) FROM otc_days WHERE computed_at IS NOT NULL;
 
 -- name: look_at_day
--- File versions whose trades the day has, its trades, their volume, and the volume that is published.
-SELECT count(DISTINCT t.file_id), count(*), sum(t.size) FILTER (WHERE t.status = 'live' AND t.upd_volume),
+-- File versions whose trades the day has, the first of them, its trades, their volume, and the volume that is published.
+SELECT count(DISTINCT t.file_id), min(t.file_id), count(*), sum(t.size) FILTER (WHERE t.status = 'live' AND t.upd_volume),
        (SELECT sum(m.total_volume) FROM otc_metrics_daily AS m WHERE m.trade_date = %(day)s AND m.known_to IS NULL)
 FROM otc_trades AS t WHERE t.trade_date = %(day)s;

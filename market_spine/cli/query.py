@@ -15,6 +15,18 @@ import typer
 from market_spine.cli.output import Json, notes, print_rows
 
 app = typer.Typer(no_args_is_help=True, help="Read daily metrics and trades.")
+IN_A_TABLE = (
+    "executed_at",
+    "price",
+    "size",
+    "status",
+    "venue",
+    "side",
+    "conditions",
+    "report_id",
+    "file_id",
+    "line_no",
+)
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")]
 
 
@@ -73,7 +85,9 @@ def trades(
         found = reading.trades(connection, symbol, on, status=status or None, eligible=eligible, limit=limit)
     if found.is_cut:
         notes.print(f"only the first {limit:,}; see --limit")
-    _print(found.rows, as_json=as_json, as_csv=as_csv)
+    # A table of all 24 columns fits no terminal; --json and --csv have them.
+    shown = found.rows if as_json or as_csv else [{name: row[name] for name in IN_A_TABLE} for row in found.rows]
+    _print(shown, as_json=as_json, as_csv=as_csv)
 
 
 def _print(rows: Sequence[Mapping[str, object]], *, as_json: bool, as_csv: bool) -> None:

@@ -35,6 +35,7 @@ SQL = statements("market_spine.ledger", "retention.sql")
 ROOT = "dagster/root_run_id"
 RUNS_A_BATCH = 100
 ROWS_A_BATCH = 5_000
+PATIENCE_SECONDS = 2.0
 LOCK_TIMEOUT_MS = 500
 """A row that somebody else has locked makes a batch give up and try again; nobody waits for a batch that waits."""
 TRIES = 20
@@ -222,9 +223,7 @@ class Retention:
     def _session(self) -> Iterator[Connection]:
         """A connection on which each statement is a transaction, with empty lists; nobody else cleans meanwhile."""
         with self.ledger.connect(autocommit=True) as connection:
-            row = connection.execute(SQL("lock_cleanup")).fetchone()
-            if not row or not row[0]:
-                raise LedgerError("another clean-up is under way; wait for it to end")
+            self._lock(connection)
             connection.execute(SQL("limit_waiting"), {"milliseconds": str(LOCK_TIMEOUT_MS)})
             connection.execute(SQL("create_lists"))
             try:
@@ -232,6 +231,14 @@ class Retention:
             except psycopg.OperationalError as error:
                 line = str(error).strip().splitlines()[0]
                 raise LedgerError(f"Dagster's database ended the clean-up: {line}; run it again") from error
+
+    def _lock(self, connection: Connection) -> None:
+        """Be the only one; the part before us may have ended an instant ago, and its session with it a little later."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (connection.execute(SQL("lock_cleanup")).fetchone() or (False,))[0]:
+            if time.monotonic() > deadline:
+                raise LedgerError("another clean-up is under way; wait for it to end")
+            time.sleep(0.05)
 
 
 def _removed(connection: Connection, statement: sql.Composed, values: Mapping[str, object]) -> tuple[int, int]:
