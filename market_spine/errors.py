@@ -13,10 +13,12 @@ What it is: one tree, so that a caller can catch all of it or one kind.
     |-- UpstreamBlocked
     |-- RawExpired
     |-- LedgerError
+    |   |-- AlreadySubmitted
     |   |-- InvalidSubmission
     |   |-- LogicalKeyActive
     |   |-- NotFound
-    |   `-- QueueFull
+    |   |-- QueueFull
+    |   `-- WrongState
     `-- WarehouseError
         `-- PartitionLocked
 
@@ -25,6 +27,7 @@ The message is one line that says what is wrong, where, and what to do; the comm
 """
 
 __all__ = [
+    "AlreadySubmitted",
     "CalendarError",
     "FeedError",
     "FileRefused",
@@ -42,6 +45,7 @@ __all__ = [
     "SpineError",
     "UpstreamBlocked",
     "WarehouseError",
+    "WrongState",
 ]
 
 
@@ -119,6 +123,27 @@ class InvalidSubmission(LedgerError):
 
 class NotFound(LedgerError):
     """There is no execution, dead letter or backfill of that id."""
+
+
+class WrongState(LedgerError):
+    """The execution or dead letter is in a state in which this cannot be done to it."""
+
+
+class AlreadySubmitted(LedgerError):
+    """Something was submitted under the same idempotency key before.
+
+    Args:
+        run_id: the execution that came of it.
+        digest: what stands for everything that was asked then.
+    """
+
+    def __init__(self, run_id: str, digest: str) -> None:
+        self.run_id = run_id
+        self.digest = digest
+        super().__init__(run_id, digest)
+
+    def __str__(self) -> str:
+        return f"submitted before, as execution {self.run_id}; use a new idempotency key for new work"
 
 
 class LogicalKeyActive(LedgerError):

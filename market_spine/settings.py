@@ -20,6 +20,22 @@ from typing import Any, NewType, Self
 from market_spine.errors import SettingsError
 
 WebAddress = NewType("WebAddress", str)
+
+
+class Tokens(str):
+    """Secrets with commas between; printed as how many there are."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self.each)} tokens>"
+
+    @property
+    def each(self) -> tuple[str, ...]:
+        """One by one."""
+        return tuple(token for part in self.split(",") if (token := part.strip()))
+
+
 LandingAddress = NewType("LandingAddress", str)
 """``scheme://...`` of a filesystem that fsspec knows; a local one is a Path."""
 EXTRAS = ("s3",)
@@ -197,6 +213,18 @@ class Settings:
     api_stream_seconds: int = _setting(
         "MARKET_SPINE_API_STREAM_SECONDS", 900, "how long one CSV or Arrow answer of the API may last", least=1
     )
+    api_read_tokens: Tokens = _setting(
+        "MARKET_SPINE_API_READ_TOKENS",
+        Tokens(),
+        "secrets of 16 or more characters, with commas between; a read of the API then needs one of them or of those "
+        "that may operate; empty: anybody who reaches the API may read",
+    )
+    api_operate_tokens: Tokens = _setting(
+        "MARKET_SPINE_API_OPERATE_TOKENS",
+        Tokens(),
+        "secrets of 16 or more characters, with commas between, one of which every write needs; empty: the API refuses "
+        "all writes",
+    )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -262,8 +290,16 @@ def _web_address(text: str) -> WebAddress:
     return WebAddress(text.rstrip("/"))
 
 
+def _tokens(text: str) -> Tokens:
+    tokens = Tokens(text)
+    if not tokens.each or not all(re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,}", token) for token in tokens.each):
+        raise ValueError
+    return tokens
+
+
 _READERS: Mapping[object, tuple[Callable[[str], Any], str]] = {
     str: (_database_url, "an address like postgresql://user@host:5432/database"),
+    Tokens: (_tokens, "secrets of 16 or more of A-Z a-z 0-9 . _ ~ + / = -, with commas between"),
     WebAddress: (_web_address, "an address like http://host:3000"),
     Path: (Path, "a folder"),
     Path | LandingAddress: (_landing, "a folder, or an address like s3://bucket/prefix of a kind that fsspec knows"),
@@ -288,6 +324,8 @@ def _read(setting: "Field[Any]", text: str) -> Any:
     if not usable or (isinstance(value, Decimal) and not value.is_finite()):
         # An address may carry a password, which has no place in a log.
         shown = repr(text.partition("://")[0] + "://...") if "://" in text else repr(text)
+        if setting.type is Tokens:
+            shown = "not what it has to be"
         raise SettingsError(f"{variable} is {shown}; expected {expected}")
     return value
 

@@ -17,6 +17,9 @@ KEYS: dict[str, list[Any]] = {
     "quality": ["2026-02-03"],
     "quarantine": ["2026-02-03", 1, 2, 1],
     "symbols": ["ACME"],
+    "executions": [4711],
+    "events": [4711],
+    "dead-letters": ["2026-02-03", "otc_trades_raw", 1],
 }
 LAST_KNOWN = "2026-12-31"
 """Sessions are filled up to here; after the end of the frozen calendar nobody knows the holidays, so it is refused."""

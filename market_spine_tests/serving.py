@@ -37,13 +37,13 @@ class Api:
     app: FastAPI
     loop: asyncio.AbstractEventLoop
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """One request."""
+    def ask(self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
+        """One request; ``json`` or ``content`` is its body."""
 
         async def asked() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as client:
-                return await client.request(method, path, headers=dict(headers or {}))
+                return await client.request(method, path, headers=dict(headers or {}), **more)
 
         return self.loop.run_until_complete(asked())
 
@@ -88,11 +88,14 @@ def serving(settings: Settings) -> Iterator[Api]:
         loop.close()
 
 
-def assert_problem(answer: httpx.Response, code: str, *, field: str | None = None, says: str = "") -> None:
+def assert_problem(
+    answer: httpx.Response, code: str, *, field: str | None = None, says: str = "", execution: str | None = None
+) -> None:
     """The answer is a problem of this code, in the one shape there is."""
     assert answer.headers["content-type"] == MEDIA_TYPE, answer.text
     body = answer.json()
-    assert list(body) == MEMBERS
+    assert list(body) == [*MEMBERS, *(["execution"] if execution else [])]
+    assert body.get("execution") == execution
     kind = KINDS[code]
     assert (body["code"], body["status"], answer.status_code) == (code, kind.status, kind.status), answer.text
     assert body["type"] == TYPE_PREFIX + code
@@ -103,7 +106,8 @@ def assert_problem(answer: httpx.Response, code: str, *, field: str | None = Non
     assert body["field"] == field
     assert re.fullmatch(r"\S+", body["request_id"])
     assert body["request_id"] == answer.headers["x-request-id"]
-    assert ("retry-after" in answer.headers) == (kind.status == 503)
+    assert ("retry-after" in answer.headers) == (kind.status in (429, 503))
+    assert ("www-authenticate" in answer.headers) == (code in ("unauthenticated", "insufficient_scope"))
     assert "etag" not in answer.headers
 
 

@@ -19,8 +19,11 @@ import pytest
 from jsonschema_rs import validator_for
 
 from market_spine.api.problems import KINDS
+from market_spine.settings import Settings
+from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.driving import Platform
+from market_spine_tests.orchestrated import dagster_database
 from market_spine_tests.serving import (
     FIRST,
     METRICS,
@@ -48,13 +51,20 @@ def api(new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory)
             yield running
 
 
-def operations(api: Api) -> dict[str, dict[str, Any]]:
-    return {path: found["get"] for path, found in api.app.openapi()["paths"].items()}
+def operations(api: Api) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the OpenAPI says of each method of each path."""
+    found = api.app.openapi()["paths"]
+    return {(method.upper(), path): one for path, methods in found.items() for method, one in methods.items()}
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(new_database: DatabaseFactory, tmp_path: Path) -> None:
-    with new_database() as url, spine_api(url, tmp_path) as address:
+def test_schemathesis_finds_nothing(server: EmbeddedServer, new_database: DatabaseFactory, tmp_path: Path) -> None:
+    # No webserver runs behind it, so it is told no token that may operate: its writes are refused (401).
+    with (
+        new_database() as url,
+        dagster_database(server, Settings(database_url=url), tmp_path) as dagster,
+        spine_api(url, server.url(dagster), tmp_path) as address,
+    ):
         week(Platform(url, tmp_path / "landing", FIRST))
         command = [
             *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{address}/api/v1/openapi.json"),
@@ -68,11 +78,11 @@ def test_schemathesis_finds_nothing(new_database: DatabaseFactory, tmp_path: Pat
         }
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=220)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
-    assert "7 selected / 7 total" in done.stdout
+    assert "17 selected / 17 total" in done.stdout
 
 
 @contextmanager
-def spine_api(url: str, folder: Path) -> Iterator[str]:
+def spine_api(url: str, dagster_url: str, folder: Path) -> Iterator[str]:
     """The command itself, in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -80,7 +90,8 @@ def spine_api(url: str, folder: Path) -> Iterator[str]:
     environment = {
         **os.environ,
         "DATABASE_URL": url,
-        "DAGSTER_DATABASE_URL": url,
+        "DAGSTER_DATABASE_URL": dagster_url,
+        "MARKET_SPINE_API_OPERATE_TOKENS": "nobody-is-told-0123456789",
         "MARKET_SPINE_FIRST_SESSION": str(FIRST),
         "MARKET_SPINE_STATE": str(folder / "state"),
     }
@@ -106,7 +117,7 @@ def spine_api(url: str, folder: Path) -> Iterator[str]:
 
 def test_every_answer_in_the_documentation_is_one_by_its_own_schema(api: Api) -> None:
     components = api.app.openapi()["components"]
-    for path, operation in operations(api).items():
+    for (_, path), operation in operations(api).items():
         for status, answer in operation["responses"].items():
             for media, content in answer.get("content", {}).items():
                 if not media.endswith("json"):
@@ -121,7 +132,7 @@ def test_every_answer_in_the_documentation_is_one_by_its_own_schema(api: Api) ->
 @pytest.mark.parametrize("path", [METRICS + "?fields=all", f"{TRADES}?date=2026-02-02", QUALITY, QUARANTINE, SYMBOLS])
 def test_real_answers_hold_their_schema(api: Api, path: str) -> None:
     components = api.app.openapi()["components"]
-    content = operations(api)[path.partition("?")[0]]["responses"]["200"]["content"]["application/json"]
+    content = operations(api)["GET", path.partition("?")[0]]["responses"]["200"]["content"]["application/json"]
     body = api.get(f"{path}{'&' if '?' in path else '?'}count=true").json()
     assert body["data"]
     validator_for({**content["schema"], "components": components}).validate(body)
@@ -136,12 +147,14 @@ def headings() -> list[str]:
 
 def test_every_route_has_its_heading_and_its_parameters(api: Api) -> None:
     text = DOCUMENTATION.read_text(encoding="utf-8")
-    routes = {f"GET {path}" for path in operations(api)}
-    assert {heading for heading in headings() if heading.startswith("GET ")} == routes
-    for path, operation in operations(api).items():
-        section = text.partition(f" GET {path}\n")[2].partition("\n## ")[0]
-        for parameter in operation.get("parameters", []):
-            assert f"| `{parameter['name']}` |" in section, (path, parameter["name"])
+    routes = {f"{method} {path}" for method, path in operations(api)}
+    assert {heading for heading in headings() if heading.startswith(("GET ", "POST "))} == routes
+    for (method, path), operation in operations(api).items():
+        section = text.partition(f" {method} {path}\n")[2].partition("\n## ")[0]
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        parameters = [one["name"] for one in operation.get("parameters", []) if one["in"] != "path"]
+        for name in (*parameters, *body.get("properties", ())):
+            assert f"| `{name}` |" in section, (method, path, name)
 
 
 def test_every_code_has_its_line() -> None:

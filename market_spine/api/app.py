@@ -5,7 +5,7 @@ processes, a test and a tool can each make their own.
 Belongs here: putting together. Does not belong here: anything a route does.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -14,12 +14,26 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
-from market_spine.api import documentation, health, metrics, problems, quality, trades
+from market_spine.api import (
+    dead_letters,
+    documentation,
+    executions,
+    health,
+    inventory,
+    ledger_documentation,
+    metrics,
+    problems,
+    quality,
+    trades,
+)
+from market_spine.api.auth import Gate, Keys
 from market_spine.api.context import Context
 from market_spine.api.database import Reader
 from market_spine.api.edge import Edge
+from market_spine.api.ledger_access import LedgerAccess
 from market_spine.calendar import TradingCalendar
-from market_spine.errors import SettingsError
+from market_spine.errors import LedgerError, SettingsError
+from market_spine.ledger.webserver import Webserver
 from market_spine.settings import Settings
 from market_spine.warehouse.engine import Warehouse
 
@@ -28,12 +42,20 @@ SHARE_OF_PATIENCE = 0.75
 """Of the time for which a run waits to replace a day: that long at most may a stream hold the day's partition."""
 
 
-def build_app(settings: Settings, database_url: str = "") -> FastAPI:
+def build_app(
+    settings: Settings,
+    database_url: str = "",
+    *,
+    dagster_url: str = "",
+    find_webserver: Callable[[], Webserver] | None = None,
+) -> FastAPI:
     """The API on one database.
 
     Args:
         settings: as read by whoever starts it.
         database_url: the market database, where the settings name none (the embedded server).
+        dagster_url: Dagster's database, where the settings name none.
+        find_webserver: says where Dagster's webserver answers now; that of the settings, by default.
 
     Raises:
         SettingsError: nobody names a database; or the calendar cannot begin where it is told to.
@@ -51,14 +73,22 @@ def build_app(settings: Settings, database_url: str = "") -> FastAPI:
         TradingCalendar(settings.first_session),
         stream_seconds=settings.api_stream_seconds,
         day_seconds=max(1, min(settings.api_stream_seconds, int(patience * SHARE_OF_PATIENCE))),
+        ledger=LedgerAccess(
+            settings,
+            settings.database_url or database_url,
+            dagster_url or settings.dagster_database_url,
+            find_webserver or (lambda: _webserver_of(settings)),
+        ),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await context.reader.open()
+        context.ledger.open()
         try:
             yield
         finally:
+            context.ledger.close()
             await context.reader.close()
 
     # No page of FastAPI's own for the OpenAPI: it loads its scripts from the network.
@@ -73,22 +103,37 @@ def build_app(settings: Settings, database_url: str = "") -> FastAPI:
         lifespan=lifespan,
     )
     app.state.context = context
+    app.state.keys = keys = Keys.of(settings)
     app.include_router(metrics.router, prefix=PREFIX)
     app.include_router(trades.router, prefix=PREFIX)
     app.include_router(quality.router, prefix=PREFIX)
+    for part in (executions, dead_letters, inventory):
+        app.include_router(part.router, prefix=PREFIX)
+    for part in (executions, dead_letters):
+        app.include_router(part.writes, prefix=PREFIX)
     app.include_router(health.router)
     _shorten_the_way(app)
     problems.install(app)
+    if keys.read:
+        app.add_middleware(Gate, keys=keys, prefix=PREFIX)
     app.add_middleware(Edge)
 
     def openapi() -> dict[str, Any]:
         if not app.openapi_schema:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             # FastAPI's own shape of a bad parameter is answered nowhere.
-            made["components"] = {"schemas": documentation.schemas()}
-            for path, answers in documentation.ANSWERS.items():
-                # as written: FastAPI leaves out every null of an example
-                made["paths"][path]["get"]["responses"] = {str(status): answer for status, answer in answers.items()}
+            made["components"] = {
+                "schemas": documentation.schemas() | ledger_documentation.schemas(),
+                "securitySchemes": ledger_documentation.SECURITY,
+            }
+            read = {path: {"get": answers} for path, answers in documentation.ANSWERS.items()}
+            for path, methods in (read | ledger_documentation.ANSWERS).items():
+                for method, answers in methods.items():
+                    operation = made["paths"][path][method]
+                    # as written: FastAPI leaves out every null of an example
+                    operation["responses"] = {str(status): answer for status, answer in answers.items()}
+                    if path.startswith(PREFIX):
+                        operation["security"] = [{"token": []}] if method != "get" or keys.read else [{}, {"token": []}]
             app.openapi_schema = made
         return app.openapi_schema
 
@@ -104,6 +149,12 @@ def _shorten_the_way(app: FastAPI) -> None:
     short = Route(f"{PREFIX}/otc/metrics/daily", metrics.daily_metrics)
     short.methods = {"GET"}
     app.router.routes.insert(0, short)
+
+
+def _webserver_of(settings: Settings) -> Webserver:
+    if not settings.webserver_url:
+        raise LedgerError("no Dagster webserver is known; set MARKET_SPINE_WEBSERVER to its address")
+    return Webserver(str(settings.webserver_url))
 
 
 def from_environment() -> FastAPI:

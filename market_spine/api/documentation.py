@@ -48,11 +48,13 @@ def _row(table: Table, *required: str, without: tuple[str, ...] = ()) -> Schema:
     }
 
 
-def _object(**properties: Schema) -> Schema:
+def object_of(**properties: Schema) -> Schema:
+    """An object that has all of these members."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _page_of(name: str) -> Schema:
+def page_of(name: str) -> Schema:
+    """A page of rows of a component."""
     return {
         "type": "object",
         "properties": {
@@ -77,7 +79,7 @@ _COUNTS: Schema = {"type": ["object", "null"]}
 
 def schemas() -> dict[str, Schema]:
     """The components of the OpenAPI."""
-    problem = _object(
+    problem = object_of(
         type={"type": "string", "format": "uri"},
         title={"type": "string"},
         status={"type": "integer"},
@@ -86,20 +88,24 @@ def schemas() -> dict[str, Schema]:
         field={"type": ["string", "null"], "description": "The parameter it is about."},
         request_id={"type": "string", "description": "Also in the header X-Request-ID and in the log."},
     )
-    file = _object(
+    problem["properties"]["execution"] = {
+        "type": "string",
+        "description": "The execution it is about, if any.",
+    }
+    file = object_of(
         file_id={"type": "integer"}, source={"type": "string"}, path={"type": "string"}, version=_NUMBER,
         report_date=_DAY, status={"enum": ["live", "superseded", "voided", "rejected"]}, problem=_TEXT,
         rows={"type": "integer"}, known_at=_MOMENT, exceptions=_COUNTS, quarantined=_COUNTS,
     )  # fmt: skip
-    check = _object(
+    check = object_of(
         asset={"type": "string"}, check={"type": "string"}, passed={"type": "boolean"}, blocking={"type": "boolean"},
         details={}, checked_at=_MOMENT,
     )  # fmt: skip
-    day = _object(
+    day = object_of(
         day=_DAY, normalized_at=_MOMENT, computed_at=_MOMENT, reports=_NUMBER, carried_in=_NUMBER, rules_version=_TEXT,
         counts=_COUNTS, files={"type": "array", "items": file}, checks={"type": "array", "items": check},
     )  # fmt: skip
-    report = _object(
+    report = object_of(
         day=_DAY, file_id=_NUMBER, line_no=_NUMBER, entry=_NUMBER, source=_TEXT, path=_TEXT, report_date=_DAY,
         reason=_TEXT, symbol=_TEXT, detail=_TEXT, report=_COUNTS,
     )  # fmt: skip
@@ -108,15 +114,16 @@ def schemas() -> dict[str, Schema]:
         "Trade": _row(otc_trades),
         "Quality": day,
         "QuarantinedReport": report,
-        "Symbol": _object(symbol={"type": "string"}, first_date=_DAY, last_date=_DAY, days={"type": "integer"}),
+        "Symbol": object_of(symbol={"type": "string"}, first_date=_DAY, last_date=_DAY, days={"type": "integer"}),
         "Problem": problem | {"additionalProperties": False},
     }
-    pages = {f"{name}Page": _page_of(name) for name in rows if name != "Problem"}
-    health = {"Health": _object(status={"type": "string"})}
+    pages = {f"{name}Page": page_of(name) for name in rows if name != "Problem"}
+    health = {"Health": object_of(status={"type": "string"})}
     return rows | pages | health
 
 
-def _problem(*codes: str) -> Schema:
+def problem_answer(*codes: str) -> Schema:
+    """The answer of a status that may be any of these problems."""
     examples = {
         code: {
             "summary": KINDS[code].title,
@@ -149,10 +156,11 @@ def _page(name: str, row: Mapping[str, Any], *, streamed: str = "") -> dict[int 
     return {
         200: {"description": "A page" + (", or everything as a stream." if streamed else "."), "content": content},
         304: {"description": "What If-None-Match names is still what would be answered."},
-        406: _problem("not_acceptable"),
-        422: _problem("invalid_parameter", "unknown_parameter", "unknown_field", "invalid_cursor"),
-        500: _problem("internal_error"),
-        503: _problem("database_unavailable", "query_timeout", "not_ready"),
+        401: problem_answer("unauthenticated"),
+        406: problem_answer("not_acceptable"),
+        422: problem_answer("invalid_parameter", "unknown_parameter", "unknown_field", "invalid_cursor"),
+        500: problem_answer("internal_error"),
+        503: problem_answer("database_unavailable", "query_timeout", "not_ready"),
     }
 
 
@@ -197,15 +205,15 @@ LIVE_ANSWERS: dict[int | str, Schema] = {
         "description": "The process answers.",
         "content": {negotiation.JSON: {"schema": {"$ref": COMPONENTS + "Health"}, "example": {"status": "live"}}},
     },
-    422: _problem("unknown_parameter"),
+    422: problem_answer("unknown_parameter"),
 }
 READY_ANSWERS: dict[int | str, Schema] = {
     200: {
         "description": "The database answers, and its schema is new enough.",
         "content": {negotiation.JSON: {"schema": {"$ref": COMPONENTS + "Health"}, "example": {"status": "ready"}}},
     },
-    422: _problem("unknown_parameter"),
-    503: _problem("not_ready"),
+    422: problem_answer("unknown_parameter"),
+    503: problem_answer("not_ready"),
 }
 ANSWERS = {
     "/api/v1/otc/metrics/daily": METRICS_ANSWERS,

@@ -20,12 +20,13 @@ def api(
 
     from market_spine.api.app import build_app
     from market_spine.cli.output import notes
-    from market_spine.cli.services import databases
+    from market_spine.cli.services import Deployment, databases
     from market_spine.settings import Settings
 
     settings = Settings.from_env()
     with databases(settings) as found:
-        app = build_app(settings, found.market)
+        deployed = Deployment(settings, found)
+        app = build_app(settings, found.market, dagster_url=found.dagster, find_webserver=lambda: deployed.webserver)
         notes.print(f"API        http://{host}:{port}/api/v1", markup=False)
         uvicorn.run(
             app,

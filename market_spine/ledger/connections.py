@@ -28,6 +28,8 @@ CODE_SERVER = 6
 """Sensors and schedules are evaluated there, at most four at once; each opens one at a time on either database."""
 CODE_SERVERS = 2
 """The webserver and the daemon start one each."""
+API_LEDGER = 4
+"""The API's calls of the ledger: two reads at once and one order, which may hold one on either database."""
 COMMANDS = 5
 """What a person has open: `spine`, psql."""
 
@@ -64,7 +66,7 @@ def budget(settings: Settings, runs_at_once: int) -> tuple[Share, ...]:
         Share("webserver", 1, WEBSERVER),
         Share("code servers", CODE_SERVERS, CODE_SERVER),
         Share("daemon", 1, DAEMON),
-        Share("API", 1, settings.api_connections),
+        Share("API", 1, settings.api_connections + API_LEDGER),
         Share("commands", 1, COMMANDS),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from market_spine.errors import LedgerError, NotFound
+from market_spine.errors import LedgerError, NotFound, WrongState
 from market_spine.ledger import tags as names
 from market_spine.ledger.dead_letter_watch import LETTER_TAG, SQL, asset_key, one_line
 from market_spine.ledger.storage import LedgerStorage
@@ -116,7 +116,8 @@ class DeadLetters:
 
         Raises:
             NotFound: there is no such letter.
-            LedgerError: it is resolved already, or nobody and nothing was given.
+            WrongState: it is resolved already.
+            LedgerError: nobody and nothing was given.
         """
         if not by.strip() or not why.strip():
             raise LedgerError(f"dead letter {number}: say who discards it and why")
@@ -125,7 +126,7 @@ class DeadLetters:
             done = market.execute(SQL("discard"), values).fetchall()
         letter = self.letter(number)
         if not done:
-            raise LedgerError(_resolved(letter))
+            raise WrongState(_resolved(letter))
         return letter
 
     def retry(self, number: int, desk: Desk, *, limit: int, force: bool = False, lane: str = names.NORMAL) -> str:
@@ -144,21 +145,22 @@ class DeadLetters:
         Raises:
             NotFound: there is no such letter.
             LogicalKeyActive, QueueFull: the new execution is not admitted now.
-            LedgerError: it is resolved, its last retry is under way, or it was retried often enough.
+            WrongState: it is resolved, its last retry is under way, or it was retried often enough.
+            LedgerError: database or webserver cannot do it.
         """
         letter = self.letter(number)
         with self.warehouse.connect() as market:
             row: Sequence[Any] | None = market.execute(SQL("lock_letter"), {"id": number}).fetchone()
             if row is None:
-                raise LedgerError(_resolved(letter))
+                raise WrongState(_resolved(letter))
             retries, last_retry = row
             with self.ledger.connect() as dagster:
                 status = _status(dagster, last_retry)
                 pipeline = _pipeline(dagster, letter)
             if status in names.UNDER_WAY:
-                raise LedgerError(f"dead letter {number}: its retry {last_retry} is {status}; wait for it")
+                raise WrongState(f"dead letter {number}: its retry {last_retry} is {status}; wait for it")
             if retries >= limit and not force:
-                raise LedgerError(
+                raise WrongState(
                     f"dead letter {number} was retried {retries} times, as often as MARKET_SPINE_DEAD_LETTER_RETRIES "
                     f"allows: {letter.reason}; see `spine dead-letter show {number}`, then retry with --force, or "
                     "discard it"

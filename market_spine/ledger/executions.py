@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
-from market_spine.errors import LedgerError, NotFound
+from market_spine.errors import NotFound, WrongState
 from market_spine.ledger import tags as names
 from market_spine.ledger.execution import Event, Execution, Filters, event, execution, in_utc, reason
 from market_spine.ledger.queue import Claim
@@ -60,13 +60,21 @@ class Executions:
         with self.ledger.connect() as connection:
             return connection.execute(SQL("has_tables")).fetchone() == (True,)
 
-    def find(self, filters: Filters | None = None, *, limit: int = 20, before: str | None = None) -> list[Execution]:
+    def find(
+        self,
+        filters: Filters | None = None,
+        *,
+        limit: int = 20,
+        before: str | None = None,
+        below: int | None = None,
+    ) -> list[Execution]:
         """Newest first.
 
         Args:
             filters: which; all unless given.
             limit: at most so many.
             before: go on after this execution, the last one of the page before.
+            below: the same by its number, which stands for its place even when it is no longer kept.
 
         Raises:
             NotFound: there is no execution ``before``.
@@ -86,7 +94,7 @@ class Executions:
                 "since": chosen.since.astimezone(UTC).replace(tzinfo=None) if chosen.since else None,
                 "tag_key": tag_key,
                 "tag_value": tag_value,
-                "before": place[0] if place else None,
+                "before": place[0] if place else below,
                 "limit": limit,
             }
             return [execution(row) for row in connection.execute(SQL("executions"), values).fetchall()]
@@ -197,11 +205,12 @@ class Executions:
 
         Raises:
             NotFound: there is none of that id.
-            LedgerError: it is finished already, or its process cannot be reached.
+            WrongState: it is finished already.
+            LedgerError: its process cannot be reached.
         """
         one = self.get(run_id)
         if one.finished:
-            raise LedgerError(f"execution {one.run_id} is finished ({one.status}); there is nothing to cancel")
+            raise WrongState(f"execution {one.run_id} is finished ({one.status}); there is nothing to cancel")
         policy = "MARK_AS_CANCELED_IMMEDIATELY" if force else "SAFE_TERMINATE"
         answer = webserver.ask(TERMINATE, {"id": one.run_id, "policy": policy})["terminateRun"]
         expect(answer, "TerminateRunSuccess")
@@ -220,11 +229,11 @@ class Executions:
         Raises:
             NotFound: there is none of that id.
             LogicalKeyActive, QueueFull: not now.
-            LedgerError: it is not finished.
+            WrongState: it is not finished.
         """
         one = self.get(run_id)
         if not one.finished:
-            raise LedgerError(f"execution {one.run_id} is {one.status}; wait for its end, or cancel it first")
+            raise WrongState(f"execution {one.run_id} is {one.status}; wait for its end, or cancel it first")
         claim = _claim(one)
         extra = {**names.lane_tags(claim.lane), names.LOGICAL_KEY: claim.key, names.TRIGGER: "retry"}
         extra[names.PRIORITY] = one.tags.get(names.PRIORITY, extra[names.PRIORITY])

@@ -19,7 +19,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.types.json import Jsonb
 
-from market_spine.errors import LedgerError, LogicalKeyActive, QueueFull
+from market_spine.errors import AlreadySubmitted, LedgerError, LogicalKeyActive, QueueFull
 from market_spine.ledger import tags as names
 from market_spine.ledger.storage import LedgerStorage
 from market_spine.settings import Settings
@@ -55,12 +55,14 @@ class Claim:
         lane: lane.
         sessions: the tags that name its sessions; a run of the same job and sessions without a logical key is the same
             work. Empty: only the key is compared.
+        once: idempotency key: whoever comes with one that is known is told what came of it the first time.
     """
 
     key: str
     job: str
     lane: str
     sessions: Mapping[str, str]
+    once: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Queue:
         """Hold the door for one run: launch it within the block.
 
         Raises:
+            AlreadySubmitted: it was admitted before, under the same idempotency key.
             LogicalKeyActive, QueueFull: it is not admitted.
             LedgerError: other submitters held the door for a minute.
         """
@@ -130,6 +133,7 @@ class Queue:
                     f"{claim.key}: other submissions did not come to an end within {ADMISSION_TIMEOUT}; see "
                     "whether the webserver answers, and submit again"
                 ) from error
+            _refuse_again(connection, claim)
             _refuse_double(connection, claim)
             self.refuse_when_full(connection, claim.lane)
             yield
@@ -154,6 +158,15 @@ class Queue:
         over = of_lane + runs - limit
         if over > 0:
             raise QueueFull(f"lane {lane}", of_lane, limit, _retry_after(connection, over, [lane]))
+
+
+def _refuse_again(connection: Connection, claim: Claim) -> None:
+    if claim.once is None:
+        return
+    values = {"key_tag": names.IDEMPOTENCY_KEY, "key": claim.once, "digest_tag": names.IDEMPOTENCY_DIGEST}
+    before = connection.execute(SQL("submitted_before"), values).fetchone()
+    if before:
+        raise AlreadySubmitted(str(before[0]), str(before[1]))
 
 
 def _refuse_double(connection: Connection, claim: Claim) -> None:

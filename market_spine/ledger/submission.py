@@ -93,7 +93,8 @@ class Submission:
     @property
     def claim(self) -> Claim:
         """What it lays claim to."""
-        return Claim(self.key, self.job, self.effective_lane, names.session_tags(self.first, self.last))
+        sessions = names.session_tags(self.first, self.last)
+        return Claim(self.key, self.job, self.effective_lane, sessions, self.tags.get(names.IDEMPOTENCY_KEY))
 
     def run_tags(self) -> dict[str, str]:
         """All tags of the run."""
@@ -162,6 +163,7 @@ class Desk:
 
         Raises:
             InvalidSubmission: pipeline, lane or session does not exist.
+            AlreadySubmitted: its tags name an idempotency key that was used before.
             LogicalKeyActive: the same work is under way.
             QueueFull: too much waits already.
             LedgerError: database or webserver cannot do it.

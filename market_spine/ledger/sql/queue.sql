@@ -56,3 +56,12 @@ WHERE r.status = ANY(%(statuses)s)
     )
 ORDER BY r.id
 LIMIT 1;
+
+-- name: submitted_before
+-- The oldest run of an idempotency key, which its retries carry too, and what stands for all that was asked with it.
+SELECT r.run_id, coalesce((SELECT max(d.value) FROM run_tags d WHERE d.run_id = r.run_id AND d.key = %(digest_tag)s), '')
+FROM runs r
+JOIN run_tags t ON t.run_id = r.run_id
+WHERE t.key = %(key_tag)s AND t.value = %(key)s
+ORDER BY r.id
+LIMIT 1;
