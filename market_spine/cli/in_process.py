@@ -16,6 +16,7 @@ from dataclasses import replace
 from market_spine.calendar import TradingCalendar
 from market_spine.cli.output import notes
 from market_spine.cli.services import PROJECT, Deployment, dagster_command, dagster_environment, make_dagster_schema
+from market_spine.cli.stopping import stoppable
 from market_spine.errors import LedgerError
 from market_spine.ledger.execution import Filters
 from market_spine.ledger.executions import Executions
@@ -24,7 +25,7 @@ from market_spine.ledger.submission import Submission
 
 COMMAND_TAG = "market_spine/command"
 """Tells the run of one command from all others: Dagster's command does not say which run it made."""
-STOP_SECONDS, TIMES_ASKED = 15, 3
+STOP_SECONDS = 60
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PROGRESS = re.compile(r" - (INFO|WARNING|ERROR|CRITICAL) - ")
 
@@ -61,18 +62,21 @@ def run_in_process(deployed: Deployment, submission: Submission) -> tuple[str, s
 def _stream(command: list[str], environment: dict[str, str]) -> str:
     """Run the command, its progress on stderr as it comes; answers with its last line."""
     last: deque[str] = deque(maxlen=1)
-    with subprocess.Popen(
-        command,
-        env=environment,
-        cwd=PROJECT,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # The terminal's Ctrl-C reaches only us, and is handed on once: a second one would cut Dagster's clean-up short.
-        start_new_session=True,
-    ) as process:
+    with (
+        stoppable(),
+        subprocess.Popen(
+            command,
+            env=environment,
+            cwd=PROJECT,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # The terminal's Ctrl-C reaches only us, and is handed on once: a second would cut Dagster's clean-up short.
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             for line in process.stdout or ():
                 plain = _COLOUR.sub("", line).strip()
@@ -90,12 +94,7 @@ def _stream(command: list[str], environment: dict[str, str]) -> str:
 
 
 def _wait(process: "subprocess.Popen[str]") -> None:
-    for _ in range(TIMES_ASKED):
-        try:
-            process.communicate(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Seen once in some thirty tries: the first signal came at a moment at which Python cannot raise.
-            process.send_signal(signal.SIGINT)
-        else:
-            return
-    notes.print(f"it did not stop within {TIMES_ASKED * STOP_SECONDS} s and is killed")
+    try:
+        process.communicate(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        notes.print(f"it did not stop within {STOP_SECONDS} s and is killed")

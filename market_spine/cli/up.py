@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import psutil
 from rich.console import Console
@@ -31,6 +30,7 @@ from market_spine.cli.services import (
     databases,
     make_dagster_schema,
 )
+from market_spine.cli.stopping import STOP_SIGNALS, stoppable
 from market_spine.errors import SettingsError, SpineError
 from market_spine.ledger import connections, health
 from market_spine.ledger.storage import LedgerStorage
@@ -42,7 +42,6 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 30.0
 API_PORT = 8000
 LEFTOVERS = "up.processes"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
     console = Console(highlight=False, soft_wrap=True)
     children: list[Child] = []
     try:
-        with _stoppable(), _only_one(settings.state_dir), databases(settings) as found:
+        with stoppable(), _only_one(settings.state_dir), databases(settings) as found:
             console.print(f"database   {found.shown}")
             migrate.upgrade(found.market)
             _hold_budget(settings, found)
@@ -103,25 +102,6 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
     except KeyboardInterrupt:
         console.print("stopped")
     return 0
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let every stop signal raise KeyboardInterrupt, for as long as the block.
-
-    Also right when a script started us with ``&`` and SIGINT came ignored: a handled signal is reset to its default in
-    a child, an ignored one is not, and Dagster copies an ignored SIGINT onto SIGTERM.
-    """
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _ignore_signals() -> None:
