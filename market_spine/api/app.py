@@ -92,7 +92,7 @@ def build_app(
             await context.reader.close()
 
     # No page of FastAPI's own for the OpenAPI: it loads its scripts from the network.
-    app = FastAPI(
+    app = _Application(
         title=documentation.TITLE,
         description=documentation.DESCRIPTION,
         version=version("market-spine"),
@@ -117,28 +117,31 @@ def build_app(
     if keys.read:
         app.add_middleware(Gate, keys=keys, prefix=PREFIX)
     app.add_middleware(Edge)
+    return app
 
-    def openapi() -> dict[str, Any]:
-        if not app.openapi_schema:
-            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+
+class _Application(FastAPI):
+    """FastAPI with an OpenAPI that says what is really answered."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            made = get_openapi(title=self.title, version=self.version, description=self.description, routes=self.routes)
             # FastAPI's own shape of a bad parameter is answered nowhere.
             made["components"] = {
                 "schemas": documentation.schemas() | ledger_documentation.schemas(),
                 "securitySchemes": ledger_documentation.SECURITY,
             }
             read = {path: {"get": answers} for path, answers in documentation.ANSWERS.items()}
+            may_read: list[dict[str, list[str]]] = [{"token": []}] if self.state.keys.read else [{}, {"token": []}]
             for path, methods in (read | ledger_documentation.ANSWERS).items():
                 for method, answers in methods.items():
                     operation = made["paths"][path][method]
                     # as written: FastAPI leaves out every null of an example
                     operation["responses"] = {str(status): answer for status, answer in answers.items()}
                     if path.startswith(PREFIX):
-                        operation["security"] = [{"token": []}] if method != "get" or keys.read else [{}, {"token": []}]
-            app.openapi_schema = made
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
-    return app
+                        operation["security"] = may_read if method == "get" else [{"token": []}]
+            self.openapi_schema = made
+        return self.openapi_schema
 
 
 def _shorten_the_way(app: FastAPI) -> None:

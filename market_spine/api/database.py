@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 from psycopg import errors, pq
@@ -67,7 +68,7 @@ class Reader:
             name="api",
         )
 
-    def _connection_settings(self) -> dict[str, object]:
+    def _connection_settings(self) -> dict[str, Any]:
         settings = {
             # The role as a startup setting is the session's default: RESET ROLE leads back to it, not around it.
             "role": ROLE,
@@ -173,7 +174,7 @@ class Reader:
     async def trouble(self) -> str:
         """Why the database cannot be used, in one line; empty when it can. Asks on a connection of its own."""
         try:
-            connection = await psycopg.AsyncConnection.connect(plain_url(self.url), **self._connection_settings())  # type: ignore[arg-type]
+            connection = await psycopg.AsyncConnection.connect(plain_url(self.url), **self._connection_settings())
         except psycopg.OperationalError as error:
             return _line(error)
         await connection.close()

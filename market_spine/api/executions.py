@@ -99,7 +99,8 @@ class SubmissionBody(Body):
         Raises:
             Problem: members contradict each other.
         """
-        if (self.session is None) == (self.first is None):
+        first = self.session or self.first
+        if first is None or (self.session and self.first):
             raise Problem("invalid_parameter", "session: give either session, or first and last", field="session")
         if self.last is not None and self.first is None:
             raise Problem("invalid_parameter", "last: it needs first", field="last")
@@ -107,8 +108,6 @@ class SubmissionBody(Body):
             raise Problem(
                 "invalid_parameter", f"logical_key: it has to begin with {self.pipeline}:", field="logical_key"
             )
-        first = self.session or self.first
-        assert first is not None  # noqa: S101 - one of them is, see above
         return Submission(self.pipeline, first, self.last, lane=self.lane, logical_key=self.logical_key, trigger="api")
 
     def check(self, submission: Submission, calendar: TradingCalendar) -> None:

@@ -172,8 +172,6 @@ _REVISION = 1 + METRIC_KEY.index("revision")
 
 def _state(rows: list[Row]) -> tuple[str, str, str | None]:
     """The same that ``queries.metrics_state`` asks, from rows that are here already; as text, a moment sorts as one."""
-    revisions = [row[_REVISION] for row in rows]
-    if None in revisions:
-        return _state([row for row in rows if row[_REVISION] is not None])
-    moments: list[str] = [row[0] for row in rows]  # type: ignore[misc]  # as the revisions, none is null
-    return str(len(rows)), str(sum(map(int, revisions))), max(moments, default=None)  # type: ignore[arg-type]
+    revisions = [int(revision) for row in rows if (revision := row[_REVISION]) is not None]
+    moments = [moment for row in rows if (moment := row[0]) is not None]
+    return str(len(revisions)), str(sum(revisions)), max(moments, default=None)

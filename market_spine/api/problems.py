@@ -106,8 +106,8 @@ def answer(problem: Problem, request_id: str) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer every error that a route or the router raises as a problem."""
-    app.add_exception_handler(Problem, _raised)
-    app.add_exception_handler(HTTPException, _from_router)
+    app.exception_handler(Problem)(_raised)
+    app.exception_handler(HTTPException)(_from_router)
 
 
 def request_id_of(request: Request) -> str:
@@ -115,13 +115,11 @@ def request_id_of(request: Request) -> str:
     return str(request.state.request_id)
 
 
-async def _raised(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - registered for this class alone
+async def _raised(request: Request, error: Problem) -> Response:
     return answer(error, request_id_of(request))
 
 
-async def _from_router(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+async def _from_router(request: Request, error: HTTPException) -> Response:
     path, method = request.url.path, request.method
     code = _BY_STATUS.get(error.status_code, "internal_error")
     detail = {
