@@ -62,7 +62,7 @@ chaos: $(STAMP) ## kill runs and servers at random moments and look at what is l
 lock: ## resolve pyproject.toml again into requirements.lock (UPGRADE=1: take newer versions)
 	@uv="$$(command -v $(BIN)/uv || command -v uv)" || { echo "lock: uv is not installed; run make setup first" >&2; exit 1; }; \
 	"$$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml --extra s3 --group dev && \
+	  --no-annotate $(if $(UPGRADE),--upgrade) --output-file requirements.lock pyproject.toml --all-extras --group dev && \
 	echo "lock: $$(grep -c '==' requirements.lock) packages"
 
 clean: ## stop the embedded server, remove its data and everything else that can be made again
