@@ -1,12 +1,12 @@
-"""``make bench``: the figures of the issue, measured in one run on a server of its own, shown and written down.
+"""``make bench``: the figures that were asked for, measured in one run on a server of its own, shown and written down.
 
 Belongs here: the command line and the order of the figures. Does not belong here: measuring (``figure_*``).
 """
 
 import argparse
+import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,7 @@ MODULES: dict[tuple[str, ...], Measure] = {
     ("P3",): figure_backfill.measure,
 }
 KEYS = sorted(key for keys in MODULES for key in keys)
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,9 +84,10 @@ def run(arena: Arena, sizes: Sizes, wanted: Collection[str]) -> tuple[list[Outco
         arena.say(names)
         try:
             outcomes.append(measure(arena, sizes, wanted))
-        except Exception as error:  # noqa: BLE001 - an hour of other figures must not be lost; the exit code tells
+        except Exception as error:
+            # An hour of other figures must not be lost; the exit code tells.
             failed = True
-            traceback.print_exc()
+            log.exception("%s could not be measured", names)
             outcomes.append(Outcome([], (), [f"{names}: could not be measured: {type(error).__name__}: {error}"]))
     return outcomes, failed
 

@@ -1,4 +1,4 @@
-"""How big each figure's work is: as the issue asks for it, and small enough to try in a minute.
+"""How big each figure's work is: as it was promised, and small enough to try in a minute.
 
 Belongs here: numbers of rows, sessions and rounds. Does not belong here: anything that uses them.
 """
