@@ -8,7 +8,6 @@ Belongs here: asking. Does not belong here: starting servers, what the numbers m
 import argparse
 import asyncio
 import json
-import os
 import random
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from datetime import date
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -72,9 +72,8 @@ def _bare(chosen: argparse.Namespace) -> dict[str, object]:
 
 
 def _cpu_of(pid: int) -> float:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - a line of the kernel
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def _load(chosen: argparse.Namespace) -> dict[str, object]:

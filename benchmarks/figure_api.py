@@ -10,32 +10,18 @@ machine that others use too, seconds of the clock say more about the others.
 
 import argparse
 import os
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import httpx
-import psutil
-import psycopg
-from psycopg import sql
 from rich.console import Console
 
-from benchmarks import machine, processes
+from benchmarks import api_server, machine, processes
 from benchmarks.arena import TEMPLATE, Arena, megabytes
 from benchmarks.measure import Sample, Say
-from market_spine.calendar import TradingCalendar
-from market_spine.cli.services import PROJECT
-from market_spine.warehouse.sql import statements
 
-SQL = statements("benchmarks", "api.sql")
-FIRST, SESSIONS, SYMBOLS, ROUNDS, SECONDS = date(2025, 1, 2), 252, 12_000, 5, 6.0
-AT_ONCE = 21
-"""Sessions that one statement writes."""
+SYMBOLS, ROUNDS, SECONDS = 12_000, 5, 6.0
 SHARE_OF_CAPACITY = 0.8
 ROUTE = "/api/v1/otc/metrics/daily"
 
@@ -66,26 +52,15 @@ def main(arguments: Sequence[str]) -> int:
         for name, value in machine.describe(arena.server.url(TEMPLATE)):
             console.print(f"{name:<11}{value}")
         with arena.database() as url:
-            _fill(url, chosen.symbols, say)
+            api_server.fill(url, chosen.symbols, say)
             _measure(url, chosen, say)
     return 0
 
 
-def _fill(url: str, symbols: int, say: Say) -> None:
-    days = TradingCalendar(FIRST).sessions()[:SESSIONS]
-    with psycopg.connect(url, autocommit=True) as connection:
-        for first in range(0, SESSIONS, AT_ONCE):
-            part = sql.Literal(days[first : first + AT_ONCE])
-            connection.execute(SQL("fill_metrics", days=part, symbols=sql.Literal(symbols)))
-        connection.execute(SQL("settle_metrics"))
-    say(f"{symbols * SESSIONS:,} rows of metrics")
-
-
 def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
-    last = TradingCalendar(FIRST).sessions()[SESSIONS - 1]
-    span = ("--first", str(FIRST), "--last", str(last))
+    span = api_server.span()
     symbols = ("--symbols", str(chosen.symbols), "--seconds", str(chosen.seconds))
-    with _api(url) as api:
+    with api_server.served(url) as api:
         address = f"{api.address}{ROUTE}"
         _client("load", address, *span, "--symbols", str(chosen.symbols), "--seconds", "3")
         per_core: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
@@ -98,7 +73,7 @@ def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
             served = _client("load", address, *span, *symbols)
             own, database = (after - earlier for after, earlier in zip(api.cpu(), before, strict=True))
             if served["errors"]:
-                raise RuntimeError(f"{served['errors']} answers were wrong")
+                raise RuntimeError(f"{served['errors']:.0f} answers were wrong")
             shares.add(
                 per_core["api"].add(served["count"] / (own + database))
                 / per_core["bare"].add(bare["count"] / (bare["client_cpu"] + bare["server_cpu"]))
@@ -129,7 +104,7 @@ def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
         _stream(url, address, span, api, max(2, chosen.repeat // 2), say)
 
 
-def _stream(url: str, address: str, span: tuple[str, ...], api: "_Api", rounds: int, say: Say) -> None:
+def _stream(url: str, address: str, span: tuple[str, ...], api: api_server.Api, rounds: int, say: Say) -> None:
     shares = Sample()
     before = api.peak_bytes()
     for _ in range(rounds):
@@ -143,54 +118,9 @@ def _stream(url: str, address: str, span: tuple[str, ...], api: "_Api", rounds: 
     say(f"    peak memory of the API: {megabytes(before)} before, {megabytes(api.peak_bytes())} after")
 
 
-class _Api:
-    """The process of the API, from outside."""
-
-    def __init__(self, process: psutil.Process, address: str, url: str) -> None:
-        self._process = process
-        self._url = url
-        self.address = address
-
-    def cpu(self) -> tuple[float, float]:
-        """CPU seconds so far: its own, and those of its server processes."""
-        with psycopg.connect(self._url) as connection:
-            pids = [int(row[0]) for row in connection.execute(SQL("server_cpu")).fetchall()]
-        return _cpu(self._process), sum(_cpu(psutil.Process(pid)) for pid in pids)
-
-    def peak_bytes(self) -> int:
-        """VmHWM."""
-        text = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return int(text.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-@contextmanager
-def _api(url: str) -> Iterator[_Api]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "DATABASE_URL": url, "DAGSTER_DATABASE_URL": url}
-    command = processes.python("-m", "market_spine.cli.main", "api", "--port", str(port))
-    with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as process:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(300):
-                try:
-                    if httpx.get(f"{address}/health/ready", timeout=10).is_success:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.1)
-            yield _Api(psutil.Process(process.pid), address, url)
-        finally:
-            process.terminate()
-
-
 def _client(*arguments: str) -> Mapping[str, float]:
-    return processes.run(processes.python("-m", "benchmarks.api_child", *arguments)).answer  # type: ignore[return-value]
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+    answer = processes.run(processes.python("-m", "benchmarks.api_child", *arguments)).answer
+    return {name: float(str(value)) for name, value in answer.items()}
 
 
 def _both(samples: Mapping[str, Sample], shares: Sample) -> str:
