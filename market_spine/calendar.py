@@ -1,7 +1,8 @@
 """The trading calendar: which days are XNYS sessions, when they open and close.
 
 What it is: one immutable `TradingCalendar` over a frozen table of sessions (`calendar_xnys.csv`), so that a
-metric computed years ago can be computed again whatever the version of `exchange_calendars` says by then.
+metric computed years ago can be computed again whatever the version of `exchange_calendars` says by then; beside it
+the names of holidays (`holidays_xnys.csv`), which decide nothing.
 What belongs here: every answer to "is this a trading day?", the session's real close, the bounds of a New York
 day in UTC, and the clock changes of a time zone.
 What does not: Dagster (`otc/partitions.py` turns this into partitions) and the making of the table
@@ -10,7 +11,7 @@ What does not: Dagster (`otc/partitions.py` turns this into partitions) and the 
 
 import csv
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -23,6 +24,7 @@ from market_spine.errors import CalendarError
 EXCHANGE = "XNYS"
 ZONE_NAME = "America/New_York"
 SNAPSHOT = "calendar_xnys.csv"
+HOLIDAYS = "holidays_xnys.csv"
 HALF_DAY = "half day"
 WEEKEND_CRONS = ("0 0 * * 6", "0 0 * * 0")
 
@@ -76,6 +78,13 @@ def frozen_sessions() -> tuple[Session, ...]:
         )
         for row in csv.DictReader(text.splitlines())
     )
+
+
+@cache
+def frozen_holidays() -> Mapping[date, str]:
+    """The names of closed weekdays; a closing that nobody foresaw (a storm, a day of mourning) has none."""
+    text = resources.files("market_spine").joinpath(HOLIDAYS).read_text(encoding="utf-8")
+    return {date.fromisoformat(row["date"]): row["name"] for row in csv.DictReader(text.splitlines())}
 
 
 @cache
@@ -256,4 +265,4 @@ def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
     return offset if offset is not None else timedelta(0)
 
 
-__all__ = ["EXCHANGE", "ZONE_NAME", "Session", "TradingCalendar", "Transition", "frozen_sessions"]
+__all__ = ["EXCHANGE", "ZONE_NAME", "Session", "TradingCalendar", "Transition", "frozen_holidays", "frozen_sessions"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_spine import calendar_freeze
-from market_spine.calendar import TradingCalendar, Transition, frozen_sessions
+from market_spine.calendar import TradingCalendar, Transition, frozen_holidays, frozen_sessions
 from market_spine.errors import CalendarError
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -37,6 +37,26 @@ def new_york(at: datetime) -> time:
 def test_the_frozen_table_says_what_exchange_calendars_says() -> None:
     changed = calendar_freeze.differences(frozen_sessions(), calendar_freeze.library_sessions())
     assert not changed, "calendar_xnys.csv differs from exchange_calendars on:\n" + "\n".join(changed)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_frozen_names_of_holidays_are_those_of_exchange_calendars() -> None:
+    changed = calendar_freeze.holiday_differences(frozen_holidays(), calendar_freeze.library_holidays())
+    assert not changed, "holidays_xnys.csv differs from exchange_calendars on:\n" + "\n".join(changed)
+
+
+def test_a_day_with_a_name_is_never_a_session() -> None:
+    assert set(frozen_holidays()) & set(CALENDAR.sessions()) == set()
+
+
+def test_a_name_that_differs_is_shown_with_its_date() -> None:
+    day, other = date(2026, 7, 3), date(2026, 9, 7)
+    before, after = {day: "Independence Day"}, {day: "Independence Day (observed)", other: "Labor Day"}
+    assert calendar_freeze.holiday_differences(before, after) == [
+        "2026-07-03: frozen Independence Day, library Independence Day (observed)",
+        "2026-09-07: frozen no holiday, library Labor Day",
+    ]
+    assert calendar_freeze.holidays_as_csv(before) == "date,name\n2026-07-03,Independence Day\n"
 
 
 def test_a_difference_is_shown_with_its_date() -> None:
