@@ -6,7 +6,7 @@ Belongs here: one kill's record, tables, sentences. Does not belong here: judgin
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -128,7 +128,7 @@ def write(path: Path, machine: Sequence[tuple[str, str]], kills: Sequence[Kill],
     head = HEAD.format(
         count=len(kills),
         verdict=verdict(kills),
-        day=date.today(),  # noqa: DTZ011 - the day on the wall of who ran it
+        day=datetime.now().astimezone().date(),  # the day on the wall of who ran it
         seed=seed,
         minutes=seconds / 60,
     )

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Self
@@ -99,23 +100,16 @@ def race(settings: Settings, pairs: int) -> Race:
 def _run_pair(settings: Settings) -> list[str]:
     """Two runs with connections of their own, started together; answers what they raised."""
     together = threading.Barrier(2)
-    raised: list[str] = []
 
     def run() -> None:
         steps = Steps(settings)
         together.wait()
-        try:
-            for _ in steps.run_session(DAY, STEPS, preview=False):
-                pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a problem of this race
-            raised.append(f"a run ended with {type(error).__name__}: {error}")
+        for _ in steps.run_session(DAY, STEPS, preview=False):
+            pass
 
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return raised
+    with ThreadPoolExecutor(2) as threads:
+        raised = [one.exception() for one in [threads.submit(run) for _ in range(2)]]
+    return [f"a run ended with {type(error).__name__}: {error}" for error in raised if error]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ Belongs here: tables and sentences. Does not belong here: numbers of its own.
 """
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +19,8 @@ Written by `make bench`; do not edit. A ratio is one of medians: the ways compar
 each on a fresh database, after a checkpoint. Rounds: {rounds}; P6 at least 5; one for P5 and for P3's runs of one
 partition.
 
-Measured on {day}.
+Measured on {day}. What operating it costs (queue, backfills, event log, clean-up, killed runs) stands in
+[benchmarks-operating.md](benchmarks-operating.md).
 """
 TAIL = """
 ## How to run it again
@@ -63,7 +64,8 @@ def write(
     path: Path, machine: Sequence[tuple[str, str]], outcomes: Sequence[Outcome], *, rounds: int, minutes: float
 ) -> None:
     """Write the page."""
-    parts = [HEAD.format(rounds=rounds, day=date.today())]  # noqa: DTZ011 - the day on the wall of who ran it
+    # The day on the wall of who ran it.
+    parts = [HEAD.format(rounds=rounds, day=datetime.now().astimezone().date())]
     parts.append(_markdown(("machine", ""), [list(row) for row in machine]))
     parts.append("\n## Figures\n")
     parts.append(_markdown(COLUMNS, [cells(figure) for figure in _figures(outcomes)]))

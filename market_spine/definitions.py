@@ -15,6 +15,7 @@ from market_spine.automation.jobs import otc_jobs
 from market_spine.automation.reconcile_sensor import reconcile_sensors
 from market_spine.automation.schedules import otc_schedules
 from market_spine.automation.sensors import otc_sensors
+from market_spine.observability.logs_setup import configure_dagster
 from market_spine.otc.assets import otc_assets
 from market_spine.otc.resources import resources
 from market_spine.settings import Settings
@@ -41,4 +42,6 @@ def build_defs(
     )
 
 
+# Whoever imports this module is a process that Dagster started, and no other code of ours runs before its first line.
+configure_dagster(Settings.from_env())
 defs = build_defs()

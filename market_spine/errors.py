@@ -12,6 +12,8 @@ What it is: one tree, so that a caller can catch all of it or one kind.
     |-- CalendarError
     |-- UpstreamBlocked
     |-- RawExpired
+    |-- NotComputed
+    |-- FrameError
     |-- LedgerError
     |   |-- AlreadySubmitted
     |   |-- InvalidSubmission
@@ -32,11 +34,13 @@ __all__ = [
     "FeedError",
     "FileRefused",
     "FileStateError",
+    "FrameError",
     "InvalidSubmission",
     "LandingError",
     "LedgerError",
     "LogicalKeyActive",
     "NoFile",
+    "NotComputed",
     "NotFound",
     "PartitionLocked",
     "QueueFull",
@@ -103,6 +107,14 @@ class UpstreamBlocked(SpineError):
 
 class RawExpired(SpineError):
     """The reports of a day were dropped by retention, so it cannot be computed again."""
+
+
+class NotComputed(SpineError):
+    """A session has nothing in the table that was asked for yet."""
+
+
+class FrameError(SpineError):
+    """What was asked for as a DataFrame cannot be: a range, a day, a moment or a status that is none."""
 
 
 class WarehouseError(SpineError):

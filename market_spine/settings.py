@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NewType, Self
@@ -34,6 +35,24 @@ class Tokens(str):
     def each(self) -> tuple[str, ...]:
         """One by one."""
         return tuple(token for part in self.split(",") if (token := part.strip()))
+
+
+class LogFormat(StrEnum):
+    """What log lines look like."""
+
+    auto = "auto"
+    console = "console"
+    json = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on lines are written."""
+
+    auto = "auto"
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
 
 
 LandingAddress = NewType("LandingAddress", str)
@@ -128,6 +147,11 @@ class Settings:
         WebAddress(""),
         "address of the Dagster webserver, through which runs are started and ended; empty: that of `spine up` here",
     )
+    ui_url: WebAddress = _setting(
+        "MARKET_SPINE_UI_URL",
+        WebAddress(""),
+        "address at which people's browsers find the Dagster UI, for links to it; empty: that of MARKET_SPINE_WEBSERVER",
+    )
     queue_limit: int = _setting(
         "MARKET_SPINE_QUEUE_LIMIT", 1100, "queued runs at which nothing more is accepted", least=1
     )
@@ -196,6 +220,16 @@ class Settings:
     )
     max_connections: int = _setting(
         "MARKET_SPINE_MAX_CONNECTIONS", 90, "database connections that all processes together may open", least=10
+    )
+    log_format: LogFormat = _setting(
+        "MARKET_SPINE_LOG_FORMAT",
+        LogFormat.auto,
+        "log lines on stderr: json, console (for people), or auto: console on a terminal, json anywhere else",
+    )
+    log_level: LogLevel = _setting(
+        "MARKET_SPINE_LOG_LEVEL",
+        LogLevel.auto,
+        "lines from this level on: debug, info, warning, error, or auto: info, in commands warning",
     )
 
     api_database_url: str = _setting(
@@ -301,6 +335,8 @@ _READERS: Mapping[object, tuple[Callable[[str], Any], str]] = {
     str: (_database_url, "an address like postgresql://user@host:5432/database"),
     Tokens: (_tokens, "secrets of 16 or more of A-Z a-z 0-9 . _ ~ + / = -, with commas between"),
     WebAddress: (_web_address, "an address like http://host:3000"),
+    LogFormat: (LogFormat, "json, console or auto"),
+    LogLevel: (LogLevel, "debug, info, warning, error or auto"),
     Path: (Path, "a folder"),
     Path | LandingAddress: (_landing, "a folder, or an address like s3://bucket/prefix of a kind that fsspec knows"),
     Path | None: (Path, "a folder"),

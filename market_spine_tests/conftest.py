@@ -24,8 +24,10 @@ from market_spine.warehouse.sql import statements
 from market_spine_tests.driving import DatabaseFactory, Platform
 from market_spine_tests.letters import Post
 from market_spine_tests.orchestrated import Orchestra, shared_orchestra
+from market_spine_tests.outside_server import MINE, VARIABLE, OutsideServer
+from market_spine_tests.played_daemon import forget_requests
 
-TEMPLATE = "template_market_spine"
+TEMPLATE = f"template_market_spine{MINE}"
 # Tests end processes, never the machine: what the operating system holds is safe enough, and far quicker.
 QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "256MB"}
 
@@ -35,7 +37,7 @@ def _untouched_by_the_environment() -> Iterator[None]:
     """A developer's own settings must not reach the tests, nor the tests their database."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("MARKET_SPINE_", "DAGSTER_")) or name == "DATABASE_URL":
+            if (name.startswith(("MARKET_SPINE_", "DAGSTER_", "OTEL_")) and name != VARIABLE) or name == "DATABASE_URL":
                 patch.delenv(name)
         yield
 
@@ -50,10 +52,14 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def server(short_folder: Path) -> Iterator[EmbeddedServer]:
-    """One embedded server for all tests, with an empty migrated database to copy."""
-    running = EmbeddedServer(short_folder / "server", extra_config=QUICK)
-    running.start()
+def server(short_folder: Path) -> Iterator[EmbeddedServer | OutsideServer]:
+    """One server for all tests, with an empty migrated database to copy: the embedded one unless another is named."""
+    running: EmbeddedServer | OutsideServer
+    if VARIABLE in os.environ:
+        running = OutsideServer(os.environ[VARIABLE])
+    else:
+        running = EmbeddedServer(short_folder / "server", extra_config=QUICK)
+        running.start()
     running.ensure_database(TEMPLATE)
     migrate.upgrade(running.url(TEMPLATE))
     yield running
@@ -68,7 +74,7 @@ def new_database(server: EmbeddedServer) -> DatabaseFactory:
 
     @contextmanager
     def made() -> Iterator[str]:
-        name = f"test_{next(numbers)}"
+        name = f"test{MINE}_{next(numbers)}"
         with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
             admin.execute(named("create_database_from", database=name, template=TEMPLATE))
         try:
@@ -78,6 +84,16 @@ def new_database(server: EmbeddedServer) -> DatabaseFactory:
                 admin.execute(named("drop_database", database=name))
 
     return made
+
+
+@contextmanager
+def unmigrated(server: EmbeddedServer, name: str) -> Iterator[str]:
+    """An empty database of that name, in which no migration was ever run."""
+    named = statements("market_spine.warehouse", "embedded.sql")
+    server.ensure_database(name)
+    yield server.url(name)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
+        admin.execute(named("drop_database", database=name))
 
 
 @pytest.fixture
@@ -111,11 +127,11 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def letters_world(
+def shared(
     server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Orchestra]:
-    """A Dagster instance for all dead letters of a module."""
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("letters")) as made:
+    """A Dagster instance for all tests of a module."""
+    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("shared")) as made:
         yield made
 
 
@@ -126,6 +142,19 @@ def unused_sessions() -> Iterator[date]:
 
 
 @pytest.fixture
-def post(letters_world: Orchestra, unused_sessions: Iterator[date]) -> Post:
+def world(shared: Orchestra, unused_sessions: Iterator[date]) -> Orchestra:
+    """The shared instance with three sessions that no other test has touched."""
+    return replace(shared, days=tuple(islice(unused_sessions, 3)))
+
+
+@pytest.fixture
+def unasked(shared: Orchestra) -> Orchestra:
+    """The shared instance without a run and without a claim on a session."""
+    forget_requests(shared)
+    return shared
+
+
+@pytest.fixture
+def post(world: Orchestra) -> Post:
     """Dead letters of three sessions that no other test has touched."""
-    return Post(replace(letters_world, days=tuple(islice(unused_sessions, 3))), [0])
+    return Post(world, [0])

@@ -13,7 +13,6 @@ A fixture of one's own, module-wide, because a start takes about ten seconds::
             yield made
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -49,7 +48,10 @@ from market_spine_tests.orchestrated import PROJECT, dagster_database
 CODE_SERVER, WEBSERVER, DAEMON = "code_server", "webserver", "daemon"
 LOCATION = "market_spine"
 READY_SECONDS = 90.0
-STOPPED_BY_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
+# PR_SET_PDEATHSIG of prctl(2) is 1, and holds for the program that takes the process over.
+_BOUND = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
+DIES_WITH_THE_TESTS = [sys.executable, "-ISc", _BOUND] if sys.platform == "linux" else []
+"""Put before a command: a test run that is killed leaves no daemon behind (Linux; elsewhere it does)."""
 LOADED = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError { __typename
   ... on RepositoryLocation { repositories { name
     sensors { name sensorState { id status } } schedules { name scheduleState { id status } } } }
@@ -251,14 +253,13 @@ class Deployed:
     def _start(self, name: str, *command: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
-                dagster_command(*command),
+                [*DIES_WITH_THE_TESTS, *dagster_command(*command)],
                 env=self.environment,
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - one call of the C library
             )
 
     def _loaded(self) -> Mapping[str, Any] | None:
@@ -283,7 +284,7 @@ def deployed(
     new_database: DatabaseFactory,
     folder: Path,
     *,
-    settings: Mapping[str, object] | None = None,
+    settings: Mapping[str, Any] | None = None,
     daemon: bool = True,
     automation: bool = True,
 ) -> Iterator[Deployed]:
@@ -304,7 +305,7 @@ def deployed(
                 base,
                 dagster_database_url=server.url(name),
                 webserver_url=WebAddress(f"http://127.0.0.1:{_free_port()}"),
-                **(settings or {}),  # type: ignore[arg-type]
+                **(settings or {}),
             )
             chosen.landing.mkdir(parents=True, exist_ok=True)
             found = Databases(url, for_dagster(server.url(name)), "the tests' database")
@@ -325,16 +326,10 @@ def _python_path() -> str:
 
 def _rows(url: str, query: str, values: tuple[object, ...]) -> list[Row]:
     with psycopg.connect(plain_url(url)) as connection:
-        return connection.execute(query, values or None).fetchall()  # type: ignore[arg-type]
+        return connection.execute(query, values or None).fetchall()
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _die_with_the_tests() -> None:
-    """A test run that is killed leaves no daemon behind (Linux; elsewhere it does)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(STOPPED_BY_PARENTS_DEATH, signal.SIGKILL)

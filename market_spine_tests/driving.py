@@ -154,7 +154,7 @@ class Platform:
         """Rows of a query, as dictionaries."""
         with psycopg.connect(plain_url(self.database_url), row_factory=dict_row) as connection:
             connection.execute("SET timezone = 'UTC'")
-            return connection.execute(text, values or None).fetchall()  # type: ignore[call-overload,no-any-return]
+            return connection.execute(text, values or None).fetchall()
 
     def dirty(self) -> list[date]:
         """Days marked to be computed again."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from dagster import DagsterRunStatus
 
+from market_spine.automation.executor import ledger_of
 from market_spine.ledger.dead_letter_watch import DeadLetterWatch, Look
 from market_spine.ledger.dead_letters import DeadLetters, Letter
 from market_spine.ledger.storage import LedgerStorage
@@ -33,7 +34,9 @@ class Post:
 
     @property
     def ledger(self) -> LedgerStorage:
-        return LedgerStorage(str(self.world.instance.run_storage.postgres_url))  # type: ignore[attr-defined]
+        found = ledger_of(self.world.instance)
+        assert found is not None
+        return found
 
     @property
     def letters(self) -> DeadLetters:

@@ -26,11 +26,12 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.sql import statements
 from market_spine_tests.driving import DatabaseFactory
+from market_spine_tests.outside_server import MINE
 
 PROJECT = Path(__file__).resolve().parents[1]
 DAYS = (date(2026, 3, 4), date(2026, 3, 5), date(2026, 3, 6))
 TABLES = ("otc_trades_raw", "otc_trades", "otc_metrics_daily")
-TEMPLATE = "template_dagster_home"
+TEMPLATE = f"template_dagster_home{MINE}"
 HEADER = (
     "facility,report_id,report_date,reported_at,action,original_report_id,original_report_date,symbol,venue,side,"
     "capacity,executed_at,price,size,conditions"
@@ -135,12 +136,12 @@ class Orchestra:
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Rows of the market tables."""
         with psycopg.connect(plain_url(self.settings.database_url)) as connection:
-            return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, values).fetchall()
 
     def tamper(self, statement: str, *values: object) -> None:
         """Change the market tables behind everybody's back."""
         with psycopg.connect(plain_url(self.settings.database_url)) as connection:
-            connection.execute(statement, values)  # type: ignore[arg-type]
+            connection.execute(statement, values)
 
     @property
     def environment(self) -> dict[str, str]:

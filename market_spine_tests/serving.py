@@ -25,7 +25,17 @@ from market_spine_tests.small_reports import FRI, MON, THU, TUE, WED, deliver, e
 FIRST = date(2026, 2, 2)
 METRICS, TRADES, QUALITY = "/api/v1/otc/metrics/daily", "/api/v1/otc/trades", "/api/v1/otc/quality"
 QUARANTINE, SYMBOLS = "/api/v1/otc/quarantine", "/api/v1/otc/symbols"
-ROUTES = (METRICS, f"{TRADES}?date=2026-02-02", QUALITY, QUARANTINE, SYMBOLS, "/health/live", "/health/ready")
+REVISIONS = "/api/v1/otc/metrics/revisions"
+ROUTES = (
+    METRICS,
+    f"{REVISIONS}?symbol=ACME",
+    f"{TRADES}?date=2026-02-02",
+    QUALITY,
+    QUARANTINE,
+    SYMBOLS,
+    "/health/live",
+    "/health/ready",
+)
 ARROW = "application/vnd.apache.arrow.stream"
 MEMBERS = ["type", "title", "status", "code", "detail", "field", "request_id"]
 

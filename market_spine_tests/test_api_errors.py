@@ -35,7 +35,7 @@ def api(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/api/v1", "/api/v1/otc/metrics", f"{METRICS}/", "/docs", "/%00", "/ü"])
+@pytest.mark.parametrize("path", ["/nope", "/api/v1", "/api/v1/otc/metrics", f"{METRICS}/", "/docs", "/%00", "/ü"])
 def test_an_address_that_is_none_is_not_found(api: Api, path: str) -> None:
     assert_problem(api.get(path), "not_found")
 
@@ -102,6 +102,11 @@ def test_an_unknown_field_is_answered_with_those_there_are(api: Api) -> None:
     assert_problem(answer, "unknown_field", field="fields", says="vwop, nope")
     for name in metric_columns():
         assert f", {name}" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("fields", ["", "vwap,", ",vwap"])
+def test_no_name_is_no_field(api: Api, fields: str) -> None:
+    assert_problem(api.get(f"{METRICS}?fields={fields}"), "unknown_field", field="fields", says="''")
 
 
 def test_an_unknown_symbol_is_an_empty_list(api: Api) -> None:
@@ -197,7 +202,7 @@ def test_views_that_are_missing_are_told_apart_from_a_database_that_is_away(data
         with psycopg.connect(database_url) as connection:
             connection.execute("DROP VIEW api.metrics_daily")
         for accept in ("*/*", "text/csv"):
-            assert_problem(api.get(METRICS, accept=accept), "not_ready", says="spine db upgrade")
+            assert_problem(api.get(METRICS, accept=accept), "not_ready", says="run spine db migrate")
 
 
 def test_a_failure_that_nobody_expected_is_a_problem_too(

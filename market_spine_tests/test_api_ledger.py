@@ -5,6 +5,7 @@ end to end (``test_api_end_to_end``).
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -58,7 +59,7 @@ def api(site: Deployed, running: Api) -> Iterator[Api]:
     yield running
     with site.ledger.connect() as connection:
         for table in ("event_logs", "runs"):
-            connection.execute(f"DELETE FROM {table}")  # type: ignore[call-overload]
+            connection.execute(f"DELETE FROM {table}")
     with site.warehouse.connect() as connection:
         connection.execute("DELETE FROM otc_dead_letters")
 
@@ -437,4 +438,16 @@ def test_the_inventory_names_what_is_missing_and_what_mends_it(api: Api) -> None
     assert counts["asset"] == "otc_metrics_daily"
     assert counts["missing"] > 0
     assert found["problems"][0]["command"].startswith("spine ")
+    assert "sessions" not in found
     assert api.get(f"{INVENTORY}?since=2199-01-01").json()["counts"] == []
+
+
+def test_the_inventory_lists_every_session_when_asked(api: Api) -> None:
+    found = api.get(f"{INVENTORY}?since={DAYS[0]}&asset=otc_metrics_daily&sessions=true").json()
+    listed = Counter(one["status"] for one in found["sessions"])
+    assert {status: count for status, count in found["counts"][0].items() if count and status != "asset"} == listed
+    assert found["sessions"][0]["session"] == DAY
+    assert {one["asset"] for one in found["sessions"]} == {"otc_metrics_daily"}
+    missing = next(one for one in found["sessions"] if one["status"] == "missing")
+    assert (missing["is_there"], missing["execution"]) == (False, None)
+    assert missing["reason"]

@@ -163,7 +163,7 @@ def test_csv_is_what_copy_writes(api: Api, market: Platform) -> None:
     with psycopg.connect(market.database_url, options="-c timezone=UTC") as connection:
         query = f"""COPY (SELECT {", ".join(names)} FROM otc_metrics_daily WHERE known_to IS NULL
                           ORDER BY trade_date, symbol) TO STDOUT (FORMAT csv, HEADER)"""
-        with connection.cursor().copy(query) as copy:  # type: ignore[call-overload]
+        with connection.cursor().copy(query) as copy:
             assert text.encode() == b"".join(bytes(part) for part in copy)
 
 

@@ -19,11 +19,15 @@ from market_spine.warehouse.sql import statements
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "market_spine"
 
+METRICS = "observability.metrics"
+"""Modules of that name's beginning are a part of their own: everything may log, and a scrape reads everything."""
 LAYERS = (
     ("errors",),
     ("settings", "calendar", "calendar_freeze"),
+    ("observability",),
     ("warehouse",),
     ("otc", "ledger"),
+    (METRICS, "frames"),
     ("automation", "api"),
     ("definitions", "cli"),
 )
@@ -56,7 +60,12 @@ SQL_WORDS = re.compile(
     r"(ALTER|DROP) (TABLE|SCHEMA|DATABASE|ROLE)|TRUNCATE|GRANT|SET LOCAL|UNION ALL|CASE WHEN)\b"
 )
 HEAVY = ("dagster", "pandas")
-PANDAS = {"market_spine.calendar_freeze": "a tool that asks exchange_calendars, run by hand once a year"}
+PANDAS = {
+    "market_spine.calendar_freeze": "a tool that asks exchange_calendars, run by hand once a year",
+    "market_spine.frames": "partitions as DataFrames, for people's own code",
+    "market_spine.frames.arrow": "its types",
+    "market_spine.frames.loader": "its functions",
+}
 MOST_LINES = 400
 
 
@@ -87,6 +96,8 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def part_of(module: str) -> str:
     """otc, warehouse, cli, ... or the module itself at the top."""
+    if module.partition(".")[2].startswith(METRICS):
+        return METRICS
     return module.split(".")[1] if "." in module else ""
 
 

@@ -1,24 +1,26 @@
 """The assets as Dagster sees them, and real runs of them on a PostgreSQL-backed instance."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date
-from itertools import islice
+from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, Definitions, ExecuteInProcessResult, MetadataValue
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetRecordsFilter,
+    Definitions,
+    ExecuteInProcessResult,
+    MetadataValue,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
-from market_spine.calendar import TradingCalendar
 from market_spine.definitions import build_defs
 from market_spine.otc import session_run
 from market_spine.otc.metadata import markdown_table
 from market_spine.otc.quality import CHECKS
 from market_spine.settings import Settings
 from market_spine.warehouse import schema
-from market_spine.warehouse.embedded import EmbeddedServer
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.orchestrated import (
     TABLES,
     Orchestra,
@@ -26,30 +28,10 @@ from market_spine_tests.orchestrated import (
     cancel,
     deliver,
     report,
-    shared_orchestra,
 )
 
 RAW, TRADES, METRICS = TABLES
 FULL = "otc_full_refresh"
-
-
-@pytest.fixture(scope="module")
-def shared(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("assets")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def unused() -> Iterator[date]:
-    return iter(TradingCalendar(date(2026, 1, 2)).sessions())
-
-
-@pytest.fixture
-def world(shared: Orchestra, unused: Iterator[date]) -> Orchestra:
-    """Three sessions that no other test has touched."""
-    return replace(shared, days=tuple(islice(unused, 3)))
 
 
 def failure_of(result: ExecuteInProcessResult) -> str:
@@ -59,6 +41,15 @@ def failure_of(result: ExecuteInProcessResult) -> str:
     data = event.step_failure_data.user_failure_data
     assert data is not None
     return str(data.description)
+
+
+def evaluation_in(record: AssetCheckExecutionRecord) -> AssetCheckEvaluation:
+    """What a check that was evaluated has said."""
+    assert record.event is not None
+    assert record.event.dagster_event is not None
+    said = record.event.dagster_event.event_specific_data
+    assert isinstance(said, AssetCheckEvaluation)
+    return said
 
 
 def test_the_definitions_can_be_loaded() -> None:
@@ -157,7 +148,7 @@ def test_a_materialization_tells_what_is_in_the_partition_and_stays_small(world:
     first, *_ = world.days
     deliver(world.settings, first, report(first, 11, price="-1"))
     assert world.run(FULL, first).success
-    told = {}
+    told: dict[str, Any] = {}
     for asset in TABLES:
         filtered = AssetRecordsFilter(asset_key=AssetKey(asset), asset_partitions=[str(first)])
         record = world.instance.fetch_materializations(filtered, limit=1).records[0]
@@ -166,9 +157,9 @@ def test_a_materialization_tells_what_is_in_the_partition_and_stays_small(world:
     assert [told[asset]["dagster/partition_row_count"] for asset in TABLES] == [
         MetadataValue.int(count) for count in (11, 10, 3)
     ]
-    assert told[RAW]["counts"].value["files"] == {f"otc/otc_{first}.csv": 11}  # type: ignore[index, call-overload]
-    assert told[TRADES]["counts"].value["trades"]["live"] == 10  # type: ignore[index, call-overload]
-    quarantined = told[TRADES]["counts"].value["exceptions"]["quarantined"]  # type: ignore[index, call-overload]
+    assert told[RAW]["counts"].value["files"] == {f"otc/otc_{first}.csv": 11}
+    assert told[TRADES]["counts"].value["trades"]["live"] == 10
+    quarantined = told[TRADES]["counts"].value["exceptions"]["quarantined"]
     assert quarantined == {"non_positive_price": 1}
     assert "|ACME|" in str(told[METRICS]["preview"].value)
     sizes = [len(json.dumps({name: str(value) for name, value in one.items()})) for one in told.values()]
@@ -217,12 +208,12 @@ def test_the_result_of_a_check_names_the_sessions_that_fail_it(world: Orchestra)
         "session_has_file",
         "known_conditions",
     }
-    codes = checks["known_conditions"].event.dagster_event.event_specific_data  # type: ignore[union-attr]
-    assert codes.severity.value == "WARN"  # type: ignore[union-attr]
-    assert codes.metadata["failed_sessions"].value == [str(third)]  # type: ignore[union-attr]
-    missing = checks["session_has_file"].event.dagster_event.event_specific_data  # type: ignore[union-attr]
-    assert missing.severity.value == "ERROR"  # type: ignore[union-attr]
-    assert missing.description == f"failed on 1 of 3 sessions, first {second}"  # type: ignore[union-attr]
+    codes = evaluation_in(checks["known_conditions"])
+    assert codes.severity.value == "WARN"
+    assert codes.metadata["failed_sessions"].value == [str(third)]
+    missing = evaluation_in(checks["session_has_file"])
+    assert missing.severity.value == "ERROR"
+    assert missing.description == f"failed on 1 of 3 sessions, first {second}"
 
 
 @pytest.mark.parametrize("is_range", [False, True])
@@ -347,7 +338,7 @@ def test_each_failed_session_shows_its_own_reason_however_many_fail(
     records = world.instance.fetch_observations(
         AssetRecordsFilter(asset_key=AssetKey(RAW), asset_partitions=[str(day) for day in world.days]), limit=10
     ).records
-    told = {str(one.partition_key): one.asset_observation.description for one in records}  # type: ignore[union-attr]
+    told = {str(one.partition_key): one.asset_observation.description for one in records if one.asset_observation}
     assert sorted(told) == [str(first), str(third)]
     assert str(told[str(first)]).startswith(f"otc/otc_{first}.csv line 11: ")
     assert str(told[str(third)]).startswith(f"no file for {third} under ")

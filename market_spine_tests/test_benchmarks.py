@@ -81,6 +81,7 @@ def test_the_page_names_what_is_not_reached_and_how_to_run_again(tmp_path: Path)
     assert "P1, file to tables: 7.00 x, limit at most 6.00 x." in page
     assert "make bench" in page
     assert "a note" in page
+    assert "benchmarks-operating.md" in page, "the figures of operating it are looked for here too"
 
 
 def test_an_unknown_figure_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:

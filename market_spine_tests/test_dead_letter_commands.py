@@ -51,8 +51,8 @@ def test_a_retry_is_a_new_execution_from_the_failed_asset_down_linked_to_the_old
     failed = post.world.run("otc_redo_dirty_days", first)
     assert not failed.success
     post.look()
-    desk = Counter(post)
-    run_id = post.letters.retry(post.the_letter().id, desk, limit=3)  # type: ignore[arg-type]
+    desk: Any = Counter(post)
+    run_id = post.letters.retry(post.the_letter().id, desk, limit=3)
     (asked,) = desk.taken
     assert (asked.pipeline, asked.first, asked.trigger) == ("otc_redo_dirty_days", first, "retry")
     tags = asked.run_tags()
@@ -69,8 +69,8 @@ def test_a_retry_begins_where_the_failed_run_had_begun(post: Post) -> None:
     post.world.run(FULL, first)
     post.look()
     assert post.the_letter().asset == TRADES
-    desk = Counter(post)
-    post.letters.retry(post.the_letter().id, desk, limit=3)  # type: ignore[arg-type]
+    desk: Any = Counter(post)
+    post.letters.retry(post.the_letter().id, desk, limit=3)
     assert [one.pipeline for one in desk.taken] == [FULL]
 
 
@@ -78,14 +78,14 @@ def test_a_letter_is_not_retried_while_its_last_retry_is_under_way_nor_more_ofte
     post.world.run(FULL, post.days[0])
     post.look()
     number = post.the_letter().id
-    desk = Counter(post)
-    run_id = post.letters.retry(number, desk, limit=1)  # type: ignore[arg-type]
+    desk: Any = Counter(post)
+    run_id = post.letters.retry(number, desk, limit=1)
     with pytest.raises(LedgerError, match=f"its retry {run_id} is NOT_STARTED; wait for it"):
-        post.letters.retry(number, desk, limit=1)  # type: ignore[arg-type]
+        post.letters.retry(number, desk, limit=1)
     post.end(run_id)
     with pytest.raises(LedgerError, match="was retried 1 times, as often as MARKET_SPINE_DEAD_LETTER_RETRIES allows"):
-        post.letters.retry(number, desk, limit=1)  # type: ignore[arg-type]
-    post.letters.retry(number, desk, limit=1, force=True)  # type: ignore[arg-type]
+        post.letters.retry(number, desk, limit=1)
+    post.letters.retry(number, desk, limit=1, force=True)
     assert (len(desk.taken), post.letters.letter(number).retries) == (2, 2)
 
 

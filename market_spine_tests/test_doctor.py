@@ -1,9 +1,11 @@
 """``spine doctor``: a line for each part, also when parts are down; the connection budget; ``spine db reset``."""
 
 import json
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -16,14 +18,14 @@ from market_spine.errors import SettingsError
 from market_spine.ledger import connections, health
 from market_spine.ledger.health import FAIL, OK, WARN, Finding, Server
 from market_spine.ledger.tags import SIGN_OF_LIFE
-from market_spine.settings import Settings
+from market_spine.settings import LandingAddress, Settings
 from market_spine.warehouse import migrate
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.reset import reset
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import DAEMON, WEBSERVER, Deployed, deployed
-from market_spine_tests.orchestrated import PROJECT, instance_on
+from market_spine_tests.orchestrated import PROJECT, deliver, instance_on
 
 PARTS = (
     "market database",
@@ -39,6 +41,7 @@ PARTS = (
     "slots",
     "disk",
     "landing folder",
+    "landed files",
     "connections",
 )
 
@@ -108,6 +111,32 @@ def test_with_everything_down_every_line_says_so_and_none_is_a_traceback(tmp_pat
         "market database", "dagster database", "daemon", "code location", "queue", "runs", "landing folder",
     }  # fmt: skip
     assert all("\n" not in one.says and one.says for one in findings.values())
+
+
+def test_files_that_will_never_be_loaded_are_told(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", landing=tmp_path / "landing")
+    (saturday, wednesday) = date(2026, 3, 7), date(2026, 3, 4)
+    deliver(settings, wednesday)
+    said = by_name(examine(settings))["landed files"]
+    assert (said.state, said.says) == (OK, "1 files of 1 report dates")
+    deliver(settings, wednesday, name=f"otc_{wednesday}.csv.gz")
+    said = by_name(examine(settings))["landed files"]
+    assert (said.state, "claims the same source, report date, part and version" in said.says) == (WARN, True)
+    assert "spine inventory" in said.do
+    deliver(settings, saturday)
+    said = by_name(examine(settings))["landed files"]
+    assert said.state == WARN
+    assert said.says.endswith("(and 1 more)")
+    (settings.landing / "otc" / f"otc_{wednesday}.csv.gz").unlink()
+    assert f"{saturday} is no session of XNYS" in by_name(examine(settings))["landed files"].says
+
+
+def test_a_store_that_is_slow_to_list_is_a_warning_of_its_files_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        address = LandingAddress(f"http://127.0.0.1:{never_answers.getsockname()[1]}/landing")
+        said = by_name(examine(Settings(state_dir=tmp_path / "state", landing=address)))
+    assert (said["landing folder"].state, said["landed files"].state) == (FAIL, WARN)
+    assert "spine inventory" in said["landed files"].do
 
 
 def test_an_embedded_server_that_does_not_run_is_told_and_not_started(tmp_path: Path) -> None:

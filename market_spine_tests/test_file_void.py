@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -114,18 +115,23 @@ def test_an_event_whose_report_was_taken_back_waits_for_it_again(platform: Platf
     assert fates(platform, MON) == ["cancelled", "live"]
 
 
+def averages(platform: Platform, days: Sequence[date]) -> list[object]:
+    """ACME's volume of the five sessions before each day."""
+    return [row["adv5"] for day in days if (row := platform.metrics("ACME", day))]
+
+
 def test_a_session_without_any_report_left_is_no_session_of_zero_volume(platform: Platform) -> None:
     days = platform.calendar.sessions(MON, MON + timedelta(days=11))[:7]
     for day in days:
         deliver(platform, day, report(1, executed_at=f"{day}T15:00:00Z"))
     long_ago = replace(platform, first_session=MON)
     long_ago.settle()
-    assert [long_ago.metrics("ACME", day)["adv5"] for day in days[5:]] == [100, 100]  # type: ignore[index]
+    assert averages(long_ago, days[5:]) == [100, 100]
     take_back(long_ago, days[1])
-    assert [long_ago.metrics("ACME", day)["adv5"] for day in days[5:]] == [None, None]  # type: ignore[index]
+    assert averages(long_ago, days[5:]) == [None, None]
     deliver(long_ago, days[1], report(1, executed_at=f"{days[1]}T15:00:00Z", size=600))
     long_ago.settle()
-    assert [long_ago.metrics("ACME", day)["adv5"] for day in days[5:]] == [200, 200]  # type: ignore[index]
+    assert averages(long_ago, days[5:]) == [200, 200]
 
 
 # --- the record, and what lands later
@@ -232,7 +238,9 @@ def steps(settings: Settings) -> Steps:
 
 
 def test_the_automation_can_compute_a_session_whose_only_file_was_taken_back(steps: Steps) -> None:
-    platform = Platform(steps.settings.database_url, steps.settings.landing)  # type: ignore[arg-type]
+    landing = steps.settings.landing
+    assert isinstance(landing, Path)
+    platform = Platform(steps.settings.database_url, landing)
     deliver(platform, MON, report(1))
     assert [done.rows for done in steps.run_session(MON, ("otc_trades_raw", TRADES, METRICS))] == [1, 1, 1]
     void(steps.warehouse, f"otc/otc_{MON}.csv", by="ann", why="wrong")

@@ -64,7 +64,7 @@ def ledger(world: Orchestra) -> LedgerStorage:
 
 def in_ledger(world: Orchestra, statement: str, *values: object) -> None:
     with ledger(world).connect() as connection:
-        connection.execute(statement, values or None)  # type: ignore[arg-type]
+        connection.execute(statement, values or None)
 
 
 def taken(world: Orchestra, *, now: datetime = NOW, since: date | None = None) -> Inventory:
@@ -257,13 +257,15 @@ def test_by_hand_it_is_a_run_of_the_check_alone(
         assert (evaluation.passed, evaluation.description) == (True, "nothing is there yet, and nothing was tried")
         answer = ticked(world)
         assert isinstance(answer, SensorResult)
-        assert answer.asset_events[0].passed  # type: ignore[union-attr]
+        (event,) = answer.asset_events
+        assert isinstance(event, AssetCheckEvaluation)
+        assert event.passed
 
 
 def test_no_other_run_takes_the_check_along(world: Orchestra, told: Inventory) -> None:
     planned = "SELECT count(*) FROM asset_check_executions WHERE check_name = %s AND execution_status = 'PLANNED'"
     with ledger(world).connect() as connection:
-        assert connection.execute(planned, [CHECK]).fetchall() == [(0,)]  # type: ignore[call-overload]
+        assert connection.execute(planned, [CHECK]).fetchall() == [(0,)]
 
 
 # --- how long it takes

@@ -6,43 +6,34 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
+from dagster import RunRequest, SensorResult, SkipReason, build_sensor_context
 
 from market_spine.automation import landed_days
-from market_spine.automation.executor import ledger_of
 from market_spine.automation.jobs import FULL_REFRESH, REDO
 from market_spine.automation.landing_sensor import Seen, landing_sensor
 from market_spine.automation.sensors import dirty_days
 from market_spine.calendar import TradingCalendar
 from market_spine.ledger import tags
 from market_spine.otc.steps import Steps
-from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import Deployed, deployed
-from market_spine_tests.orchestrated import DAYS, Orchestra, break_file, cancel, deliver, shared_orchestra
+from market_spine_tests.orchestrated import DAYS, Orchestra, break_file, cancel, deliver
+from market_spine_tests.played_daemon import PlayedDaemon
 
 FIRST, SECOND, THIRD = DAYS
 SATURDAY = date(2026, 3, 7)
 HOUR_AGO = 3600
 
 
-@pytest.fixture(scope="module")
-def shared(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("landing_sensor")) as made:
-        yield made
-
-
-class Watched:
+class Watched(PlayedDaemon):
     """A landing folder of its own, and the sensor's cursor from tick to tick."""
 
-    def __init__(self, world: Orchestra, landing: Path, **settings: object) -> None:
-        self.world = world
-        self.settings: Settings = replace(world.settings, landing=landing, landing_quiet_seconds=0, **settings)  # type: ignore[arg-type]
+    def __init__(self, world: Orchestra, landing: Path, **settings: Any) -> None:
+        super().__init__(world, replace(world.settings, landing=landing, landing_quiet_seconds=0, **settings))
         self.cursor: str | None = None
         self.steps = Steps(self.settings)
 
@@ -73,29 +64,10 @@ class Watched:
         assert isinstance(answer, SkipReason), answer
         return answer.skip_message or ""
 
-    def launch(self, request: RunRequest, status: DagsterRunStatus = DagsterRunStatus.STARTED) -> str:
-        """What the daemon does with a request."""
-        key = {"dagster/partition": str(request.partition_key), "dagster/run_key": str(request.run_key)}
-        run = self.world.instance.create_run_for_job(
-            self.world.defs.resolve_job_def(FULL_REFRESH), tags={**request.tags, **key}, status=status
-        )
-        return run.run_id
-
-    def end(self, run_id: str) -> None:
-        run = self.world.instance.get_run_by_id(run_id)
-        assert run is not None
-        self.world.instance.report_run_failed(run)
-
 
 @pytest.fixture
-def watched(shared: Orchestra, tmp_path: Path) -> Watched:
-    for run in shared.instance.get_runs():
-        shared.instance.delete_run(run.run_id)
-    ledger = ledger_of(shared.instance)
-    assert ledger is not None
-    with ledger.connect() as connection:
-        connection.execute("DELETE FROM kvs")
-    return Watched(shared, tmp_path / "landing")
+def watched(unasked: Orchestra, tmp_path: Path) -> Watched:
+    return Watched(unasked, tmp_path / "landing")
 
 
 def test_an_empty_folder_and_a_missing_one_are_named(watched: Watched) -> None:

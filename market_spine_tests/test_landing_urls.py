@@ -20,7 +20,7 @@ from market_spine.otc.delivery import Delivery
 from market_spine.otc.feeds import load_feeds
 from market_spine.otc.intake import Intake
 from market_spine.otc.landing import all_report_dates, find_files, survey
-from market_spine.otc.remote import READ_AHEAD_BYTES, Stamp, location, stamp_of, without_credentials
+from market_spine.otc.remote import READ_AHEAD_BYTES, RemotePath, Stamp, location, stamp_of, without_credentials
 from market_spine.settings import LandingAddress, Settings
 from market_spine.warehouse.engine import Warehouse
 from market_spine_tests.orchestrated import DAYS, HEADER, report
@@ -150,7 +150,9 @@ def test_a_store_that_does_not_answer_is_an_error_of_one_line_and_no_verdict_on_
     address, put = bucket
     put("otc/otc_2026-03-04.csv", text(DAY))
     (file,) = find_files(address, FEEDS, DAY)
-    filesystem = location(address).filesystem  # type: ignore[union-attr]
+    place = location(address)
+    assert isinstance(place, RemotePath)
+    filesystem = place.filesystem
 
     def gone(*_: object, **__: object) -> None:
         raise RuntimeError("connection\nlost")
@@ -195,7 +197,8 @@ def test_another_filesystem_of_fsspec_does_as_well(database_url: str) -> None:
 )
 def test_each_filesystem_has_its_own_words_for_time_and_tag(info: dict[str, object], expected: Stamp) -> None:
     memory = location("memory://landing")
-    assert stamp_of(replace(memory, info=info)) == expected  # type: ignore[type-var]
+    assert isinstance(memory, RemotePath)
+    assert stamp_of(replace(memory, info=info)) == expected
 
 
 # --- the setting

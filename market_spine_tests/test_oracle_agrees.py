@@ -7,10 +7,12 @@ Does not belong here: single rules (``test_normalize``), the oracle's own exampl
 import math
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
@@ -98,20 +100,21 @@ def tables(warehouse: Warehouse) -> Tables:
             UNION ALL
             SELECT f.source, f.report_date, f.part, x.line_no, x.disposition, x.reason, x.home
             FROM otc_exceptions AS x JOIN otc_files AS f USING (file_id) WHERE x.disposition <> 'carried'"""
-        for source, report_date, part, line, *said in connection.execute(query).fetchall():
-            place = (str(source), report_date, str(part), int(str(line)))
+        found: Sequence[Sequence[Any]] = connection.execute(query).fetchall()
+        for source, report_date, part, line, status, reason, home in found:
+            place = (source, report_date, part, line)
             if place in reports:
-                twice.append(place)  # type: ignore[arg-type]
-            reports[place] = tuple(said)  # type: ignore[index, assignment]
+                twice.append(place)
+            reports[place] = (status, reason, home)
         query = "SELECT day FROM otc_days WHERE computed_at IS NOT NULL"
-        computed = {row[0] for row in connection.execute(query).fetchall()}
+        computed = {day for (day,) in connection.execute(query).fetchall() if isinstance(day, date)}
         query = """
             SELECT d.day FROM otc_days AS d
             WHERE d.base_rows + d.carried_in <> (SELECT count(*) FROM otc_trades WHERE trade_date = d.day)
                                               + (SELECT count(*) FROM otc_exceptions AS x WHERE x.day = d.day)"""
-        lost = [row[0] for row in connection.execute(query).fetchall()]
-    by_key = {(str(row["symbol"]), row["trade_date"]): row for row in rows}
-    return Tables(by_key, reports, computed, twice, lost)  # type: ignore[arg-type]
+        lost = [day for (day,) in connection.execute(query).fetchall() if isinstance(day, date)]
+    by_key = {(str(row["symbol"]), day): row for row in rows if isinstance(day := row["trade_date"], date)}
+    return Tables(by_key, reports, computed, twice, lost)
 
 
 def same(expected: object, found: object) -> bool:

@@ -44,8 +44,10 @@ def test_the_constants_agree_with_the_published_table() -> None:
         for row in sorted(csv.DictReader(table), key=lambda one: "legacy" not in one["name"]):
             for tape in TABLE:
                 if row[tape]:
-                    flags = (row["upd_high_low"], row["upd_open_close"], row["upd_volume"])
-                    published[tape, row[tape]] = tuple(flag == "1" for flag in flags)  # type: ignore[assignment]
+                    high_low, last, volume = (
+                        row[name] == "1" for name in ("upd_high_low", "upd_open_close", "upd_volume")
+                    )
+                    published[tape, row[tape]] = (high_low, last, volume)
     ours = {
         (tape, code): (flags.high_low, flags.last, flags.volume)
         for tape, codes in TABLE.items()

@@ -205,7 +205,7 @@ def dagster(
 def test_a_run_of_a_dropped_day_fails_with_one_line_and_changes_nothing(dagster: Orchestra, tmp_path: Path) -> None:
     storage = storage_of(dagster)
     warehouse = Platform(dagster.settings.database_url, tmp_path).warehouse
-    (result,) = clean(dagster.settings, storage, warehouse, lambda *_: None, parts=["raw"])
+    (result,) = clean(dagster.settings, storage, warehouse, lambda *_: None, parts=["raw"]).results
     assert [(one.what, one.rows) for one in result.removed] == [("raw days", 1), ("raw reports", 10)]
     trades = dagster.rows("SELECT * FROM otc_trades ORDER BY symbol, trade_seq")
     run = dagster.run("otc_full_refresh", OLD)

@@ -74,7 +74,7 @@ def cleaner(orchestra: Orchestra, *, dry_run: bool = False) -> Retention:
 
 def ledger_rows(orchestra: Orchestra, query: str, *values: object) -> list[tuple[Any, ...]]:
     with storage_of(orchestra).connect() as connection:
-        return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
+        return connection.execute(query, values).fetchall()
 
 
 def counts(orchestra: Orchestra) -> dict[str, int]:
@@ -186,7 +186,7 @@ def an_old_run(orchestra: Orchestra, status: str = "SUCCESS", skip: int = 0) -> 
 
 def change(orchestra: Orchestra, query: str, *values: object) -> None:
     with storage_of(orchestra).connect() as connection:
-        connection.execute(query, values)  # type: ignore[arg-type]
+        connection.execute(query, values)
 
 
 def test_runs_that_something_needs_stay(old: Orchestra) -> None:
@@ -390,6 +390,33 @@ def test_the_command_counts_first_and_then_removes_as_many(old: Orchestra) -> No
     table = spine(old, "cleanup")
     assert "bytes" in table.stdout
     assert "kept: " in table.stdout
+
+
+def test_a_part_that_fails_holds_up_no_other_and_is_named_at_the_end(old: Orchestra) -> None:
+    with storage_of(old).connect() as other:
+        other.execute(retention.SQL("lock_cleanup"))
+        done = spine(old, "cleanup", "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert [part["part"] for part in answer["parts"]] == ["dead-letters", "raw"]
+    assert set(answer["failed"]) == {"runs", "ticks"}
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("spine: runs failed: another clean-up is under way")
+    assert "ticks failed: another clean-up is under way" in line
+    assert line.endswith("(dead-letters, raw done)")
+
+
+def test_a_night_in_which_a_part_fails_ends_as_failed_with_what_the_others_removed(old: Orchestra) -> None:
+    with storage_of(old).connect() as other:
+        other.execute(retention.SQL("lock_cleanup"))
+        done = old.defs.resolve_job_def(CLEANUP).execute_in_process(instance=old.instance, raise_on_error=False)
+    assert not done.success
+    (event,) = [one for one in done.all_events if one.event_type_value == "STEP_FAILURE"]
+    failure = event.step_failure_data.user_failure_data
+    assert failure is not None
+    assert "runs failed: another clean-up is under way" in (failure.description or "")
+    assert "dead letters removed" in failure.metadata
+    assert "runs removed" not in failure.metadata
 
 
 def test_a_part_that_does_not_exist_is_refused(old: Orchestra) -> None:

@@ -8,46 +8,28 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import islice
 
 import psycopg
 import pytest
 import yaml
 from dagster import DagsterEventType, ExecuteInProcessResult
 
-from market_spine.calendar import TradingCalendar
 from market_spine.definitions import build_defs
 from market_spine.errors import FileRefused, NoFile, PartitionLocked, SettingsError, UpstreamBlocked, WarehouseError
 from market_spine.ledger.tags import session_tags
 from market_spine.otc.failures import SPREAD, may_pass, one_line, wait_before_retry
 from market_spine.otc.steps import StepDone, Steps
-from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import LOCKS
-from market_spine_tests.conftest import DatabaseFactory
-from market_spine_tests.orchestrated import PROJECT, TABLES, Orchestra, break_file, cancel, deliver, shared_orchestra
+from market_spine_tests.orchestrated import PROJECT, TABLES, Orchestra, break_file, cancel, deliver
 
 RAW, TRADES, METRICS = TABLES
 FULL = "otc_full_refresh"
 
 
-@pytest.fixture(scope="module")
-def shared(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("retries")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def unused() -> Iterator[date]:
-    return iter(TradingCalendar(date(2026, 1, 2)).sessions())
-
-
 @pytest.fixture
-def world(shared: Orchestra, unused: Iterator[date]) -> Orchestra:
-    """Three sessions that no other test has touched; waits of a second, locks that give up in a fraction of one."""
-    settings = replace(shared.settings, retry_seconds=1, lock_timeout_ms=10)
-    return replace(shared, settings=settings, days=tuple(islice(unused, 3)))
+def world(world: Orchestra) -> Orchestra:
+    """With waits of a second, and locks that give up in a fraction of one."""
+    return replace(world, settings=replace(world.settings, retry_seconds=1, lock_timeout_ms=10))
 
 
 @dataclass(frozen=True)

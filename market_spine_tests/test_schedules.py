@@ -1,14 +1,13 @@
 """The schedule `daily_session` asks the calendar, catches up on what was missed, and doubles nothing."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from dagster import (
-    DagsterRunStatus,
     DefaultScheduleStatus,
     RunRequest,
     SensorResult,
@@ -18,7 +17,6 @@ from dagster import (
 )
 
 from market_spine.automation.closings import why_closed
-from market_spine.automation.executor import ledger_of
 from market_spine.automation.jobs import FULL_REFRESH
 from market_spine.automation.landing_sensor import landing_sensor
 from market_spine.automation.schedules import daily_session
@@ -26,10 +24,8 @@ from market_spine.calendar import ZONE_NAME, TradingCalendar
 from market_spine.ledger import tags
 from market_spine.otc.quality import METRICS, RAW, TRADES
 from market_spine.otc.steps import Steps
-from market_spine.settings import Settings
-from market_spine.warehouse.embedded import EmbeddedServer
-from market_spine_tests.conftest import DatabaseFactory
-from market_spine_tests.orchestrated import Orchestra, break_file, deliver, shared_orchestra
+from market_spine_tests.orchestrated import Orchestra, break_file, deliver
+from market_spine_tests.played_daemon import PlayedDaemon, ledger_tables
 
 CALENDAR = TradingCalendar(date(2026, 1, 2))
 WED, THU, FRI = date(2026, 3, 4), date(2026, 3, 5), date(2026, 3, 6)
@@ -37,25 +33,16 @@ SAT, SUN, MON = date(2026, 3, 7), date(2026, 3, 8), date(2026, 3, 9)
 GOOD_FRIDAY = date(2026, 4, 3)
 
 
-@pytest.fixture(scope="module")
-def shared(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("schedules")) as made:
-        yield made
-
-
-class Night:
+class Night(PlayedDaemon):
     """A landing folder of its own, and what the schedule says on a morning."""
 
     def __init__(self, world: Orchestra, landing: Path) -> None:
-        self.world = world
-        self.settings: Settings = replace(world.settings, landing=landing, landing_quiet_seconds=0, catch_up_sessions=3)
+        super().__init__(world, replace(world.settings, landing=landing, landing_quiet_seconds=0, catch_up_sessions=3))
 
-    def evaluate(self, morning: date, **settings: object) -> list[RunRequest] | SkipReason:
+    def evaluate(self, morning: date, **settings: Any) -> list[RunRequest] | SkipReason:
         """Half past midnight of a day in New York."""
         moment = datetime(morning.year, morning.month, morning.day, 0, 30, tzinfo=ZoneInfo(ZONE_NAME))
-        steps = Steps(replace(self.settings, **settings))  # type: ignore[arg-type]
+        steps = Steps(replace(self.settings, **settings))
         with build_schedule_context(
             instance=self.world.instance, scheduled_execution_time=moment, resources={"steps": steps}
         ) as context:
@@ -63,7 +50,7 @@ class Night:
         assert isinstance(answer, list | SkipReason)
         return answer
 
-    def asked(self, morning: date, **settings: object) -> list[str | None]:
+    def asked(self, morning: date, **settings: Any) -> list[str | None]:
         """The sessions it asks for."""
         answer = self.evaluate(morning, **settings)
         return [one.partition_key for one in answer] if isinstance(answer, list) else []
@@ -81,31 +68,10 @@ class Night:
             answer = landing_sensor(self.settings)(context)
         return list(answer.run_requests or ()) if isinstance(answer, SensorResult) else []
 
-    def launch(self, request: RunRequest) -> str:
-        """What the daemon does with a request."""
-        key = {"dagster/partition": str(request.partition_key), "dagster/run_key": str(request.run_key)}
-        run = self.world.instance.create_run_for_job(
-            self.world.defs.resolve_job_def(FULL_REFRESH),
-            tags={**request.tags, **key},
-            status=DagsterRunStatus.STARTED,
-        )
-        return run.run_id
-
-    def end(self, run_id: str) -> None:
-        run = self.world.instance.get_run_by_id(run_id)
-        assert run is not None
-        self.world.instance.report_run_failed(run)
-
 
 @pytest.fixture
-def night(shared: Orchestra, tmp_path: Path) -> Night:
-    for run in shared.instance.get_runs():
-        shared.instance.delete_run(run.run_id)
-    ledger = ledger_of(shared.instance)
-    assert ledger is not None
-    with ledger.connect() as connection:
-        connection.execute("DELETE FROM kvs")
-    return Night(shared, tmp_path / "landing")
+def night(unasked: Orchestra, tmp_path: Path) -> Night:
+    return Night(unasked, tmp_path / "landing")
 
 
 def test_it_ticks_every_day_after_midnight_in_new_york_and_is_on() -> None:
@@ -227,9 +193,7 @@ def test_a_request_that_never_became_a_run_binds_nobody_for_ever(night: Night) -
     deliver(night.settings, FRI)
     assert len(night.sensor()) == 1
     assert night.asked(SAT) == []
-    ledger = ledger_of(night.world.instance)
-    assert ledger is not None
-    with ledger.connect() as connection:
+    with ledger_tables(night.world) as connection:
         connection.execute("UPDATE kvs SET value = jsonb_set(value::jsonb, '{at}', '1')")
     assert night.asked(SAT) == [str(FRI)]
 

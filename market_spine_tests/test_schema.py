@@ -4,7 +4,6 @@ Belongs here: what the schema promises. Does not belong here: what the steps wri
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -18,7 +17,7 @@ from market_spine.errors import WarehouseError
 from market_spine.warehouse import migrate
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.schema import BUILD, LEAVES, METRIC_VALUES, metadata
-from market_spine.warehouse.sql import statements
+from market_spine_tests.conftest import unmigrated
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 PARTITIONED = {"otc_trades_raw": "RANGE (report_date, file_id)", "otc_trades": "RANGE (trade_date, symbol)"}
@@ -28,16 +27,6 @@ PARTITIONED = {"otc_trades_raw": "RANGE (report_date, file_id)", "otc_trades": "
 def connection(database_url: str) -> Iterator[Connection]:
     with psycopg.connect(database_url) as opened:
         yield opened
-
-
-@contextmanager
-def unmigrated(server: EmbeddedServer, name: str) -> Iterator[str]:
-    """An empty database."""
-    named = statements("market_spine.warehouse", "embedded.sql")
-    server.ensure_database(name)
-    yield server.url(name)
-    with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
-        admin.execute(named("drop_database", database=name))
 
 
 # --- migrations and declaration
@@ -90,7 +79,7 @@ def test_every_column_is_what_it_is_declared_to_be(connection: Connection) -> No
     ],
 )
 def test_a_database_that_drifted_is_told_apart(connection: Connection, database_url: str, drift: str) -> None:
-    connection.execute(drift)  # type: ignore[call-overload]
+    connection.execute(drift)
     connection.commit()
     with pytest.raises(AssertionError):
         test_migrations_build_what_the_schema_declares(database_url)
@@ -220,7 +209,7 @@ def metric(connection: Connection, revision: int, known_to: str | None) -> None:
     """A row of nothing but what must be there."""
     counts = [column.name for column in METRIC_VALUES if not column.nullable] + ["input_rows"]
     text = METRIC.format(counts=", ".join(counts), zeros=", ".join("0" for _ in counts))
-    connection.execute(text, (revision, known_to))  # type: ignore[call-overload]
+    connection.execute(text, (revision, known_to))
 
 
 def test_two_live_versions_of_a_file_are_impossible(connection: Connection) -> None:

@@ -1,6 +1,5 @@
 """The sensor `dirty_days` asks for exactly the runs that are needed, and forgets no mark."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,43 +8,28 @@ import pytest
 from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_sensor_context
 
 from market_spine.automation import sensors
-from market_spine.automation.executor import ledger_of
 from market_spine.automation.jobs import FULL_REFRESH, REDO
 from market_spine.automation.sensors import dirty_days
 from market_spine.calendar import TradingCalendar
 from market_spine.ledger import tags
 from market_spine.otc.steps import Steps
 from market_spine.settings import Settings
-from market_spine.warehouse.embedded import EmbeddedServer
-from market_spine_tests.conftest import DatabaseFactory
-from market_spine_tests.orchestrated import DAYS, Orchestra, cancel, deliver, shared_orchestra
+from market_spine_tests.orchestrated import DAYS, Orchestra, cancel, deliver
+from market_spine_tests.played_daemon import launched, ledger_tables
 
 FIRST, SECOND, _ = DAYS
 SATURDAY = date(2026, 3, 7)
 
 
-@pytest.fixture(scope="module")
-def shared(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("sensors")) as made:
-        yield made
-
-
 @pytest.fixture
-def world(shared: Orchestra) -> Orchestra:
-    shared.tamper("DELETE FROM otc_dirty_days")
-    for run in shared.instance.get_runs():
-        shared.instance.delete_run(run.run_id)
-    in_ledger(shared, "DELETE FROM kvs")
-    return shared
+def world(unasked: Orchestra) -> Orchestra:
+    unasked.tamper("DELETE FROM otc_dirty_days")
+    return unasked
 
 
 def in_ledger(world: Orchestra, statement: str) -> None:
-    ledger = ledger_of(world.instance)
-    assert ledger is not None
-    with ledger.connect() as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
+    with ledger_tables(world) as connection:
+        connection.execute(statement)
 
 
 def mark(world: Orchestra, day: date) -> None:
@@ -67,12 +51,7 @@ def evaluate(world: Orchestra) -> SensorResult | SkipReason:
 
 def queue(world: Orchestra, request: RunRequest, status: DagsterRunStatus = DagsterRunStatus.NOT_STARTED) -> str:
     """What the daemon does with a request."""
-    run = world.instance.create_run_for_job(
-        world.defs.resolve_job_def(REDO),
-        tags={**request.tags, "dagster/partition": request.partition_key, "dagster/run_key": request.run_key},
-        status=status,
-    )
-    return run.run_id
+    return launched(world, request, REDO, status)
 
 
 def reason(world: Orchestra) -> str:

@@ -19,11 +19,15 @@ from market_spine.api import (
     documentation,
     executions,
     health,
+    health_documentation,
     inventory,
     ledger_documentation,
     metrics,
+    page,
     problems,
+    prometheus,
     quality,
+    revisions,
     trades,
 )
 from market_spine.api.auth import Gate, Keys
@@ -34,6 +38,11 @@ from market_spine.api.ledger_access import LedgerAccess
 from market_spine.calendar import TradingCalendar
 from market_spine.errors import LedgerError, SettingsError
 from market_spine.ledger.webserver import Webserver
+from market_spine.observability import traces
+from market_spine.observability.logs_setup import configure
+from market_spine.observability.metrics import Process
+from market_spine.observability.metrics_http import Measured
+from market_spine.observability.metrics_scrape import Scraper
 from market_spine.settings import Settings
 from market_spine.warehouse.engine import Warehouse
 
@@ -81,15 +90,22 @@ def build_app(
         ),
     )
 
+    scraper = Scraper(
+        settings, context.calendar, market_url=context.ledger.market_url, ledger_url=context.ledger.dagster_url
+    )
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await context.reader.open()
         context.ledger.open()
+        scraper.open()
         try:
             yield
         finally:
+            scraper.close()
             context.ledger.close()
             await context.reader.close()
+            traces.flush()
 
     # No page of FastAPI's own for the OpenAPI: it loads its scripts from the network.
     app = _Application(
@@ -104,7 +120,10 @@ def build_app(
     )
     app.state.context = context
     app.state.keys = keys = Keys.of(settings)
+    app.state.scraper = scraper
+    app.state.process = process = Process()
     app.include_router(metrics.router, prefix=PREFIX)
+    app.include_router(revisions.router, prefix=PREFIX)
     app.include_router(trades.router, prefix=PREFIX)
     app.include_router(quality.router, prefix=PREFIX)
     for part in (executions, dead_letters, inventory):
@@ -112,11 +131,15 @@ def build_app(
     for part in (executions, dead_letters):
         app.include_router(part.writes, prefix=PREFIX)
     app.include_router(health.router)
+    app.include_router(prometheus.router)
+    app.include_router(page.router)
     _shorten_the_way(app)
     problems.install(app)
     if keys.read:
         app.add_middleware(Gate, keys=keys, prefix=PREFIX)
     app.add_middleware(Edge)
+    app.add_middleware(Measured, process=process)
+    traces.watch(app)
     return app
 
 
@@ -128,12 +151,12 @@ class _Application(FastAPI):
             made = get_openapi(title=self.title, version=self.version, description=self.description, routes=self.routes)
             # FastAPI's own shape of a bad parameter is answered nowhere.
             made["components"] = {
-                "schemas": documentation.schemas() | ledger_documentation.schemas(),
+                "schemas": documentation.schemas() | ledger_documentation.schemas() | health_documentation.schemas(),
                 "securitySchemes": ledger_documentation.SECURITY,
             }
             read = {path: {"get": answers} for path, answers in documentation.ANSWERS.items()}
             may_read: list[dict[str, list[str]]] = [{"token": []}] if self.state.keys.read else [{}, {"token": []}]
-            for path, methods in (read | ledger_documentation.ANSWERS).items():
+            for path, methods in (read | ledger_documentation.ANSWERS | health_documentation.ANSWERS).items():
                 for method, answers in methods.items():
                     operation = made["paths"][path][method]
                     # as written: FastAPI leaves out every null of an example
@@ -166,4 +189,7 @@ def from_environment() -> FastAPI:
     Raises:
         SettingsError: as ``build_app``.
     """
-    return build_app(Settings.from_env())
+    settings = Settings.from_env()
+    configure(settings)
+    traces.start(traces.API, settings)
+    return build_app(settings)

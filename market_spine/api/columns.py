@@ -74,7 +74,7 @@ def metric_fields(wanted: Sequence[str]) -> tuple[str, ...]:
     Raises:
         Problem: a name is unknown; lists those there are.
     """
-    names = [name for text in wanted for name in text.split(",") if name] or list(USUAL_METRICS)
+    names = [name for text in wanted for name in text.split(",")] or list(USUAL_METRICS)
     known = metric_columns()
     if ALL in names:
         names = list(known)
@@ -82,7 +82,7 @@ def metric_fields(wanted: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         raise Problem(
             "unknown_field",
-            f"no field is named {', '.join(unknown)}; there are {ALL}, {', '.join(known)}",
+            f"no field is named {', '.join(name or repr(name) for name in unknown)}; there are {ALL}, {', '.join(known)}",
             field="fields",
         )
     return tuple(dict.fromkeys((*METRIC_KEY, *names)))

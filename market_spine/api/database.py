@@ -20,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from market_spine.api.problems import Problem
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.sql import statements
+from market_spine.warehouse.version import MIGRATE
 
 ROLE = "market_spine_reader"
 TEXT_TYPES = ("int2", "int4", "int8", "numeric", "float4", "float8", "bool", "date", "timestamptz", "json", "jsonb")
@@ -120,7 +121,7 @@ class Reader:
             except SCHEMA_ERRORS as error:
                 log.warning("schema: %s", _line(error))
                 raise Problem(
-                    "not_ready", "the database's schema is not the one this code reads: spine db upgrade"
+                    "not_ready", f"the database's schema is not the one this code reads: {MIGRATE}"
                 ) from error
             except psycopg.OperationalError as error:
                 if attempt == TRIES:

@@ -111,6 +111,7 @@ def schemas() -> dict[str, Schema]:
     )  # fmt: skip
     rows = {
         "Metrics": _row(otc_metrics_daily, "symbol", "trade_date", "revision", without=("known_to",)),
+        "Revision": _row(otc_metrics_daily, "symbol", "trade_date", "revision", "known_from", "known_to"),
         "Trade": _row(otc_trades),
         "Quality": day,
         "QuarantinedReport": report,
@@ -172,6 +173,13 @@ METRICS_ANSWERS = _page(
     },
     streamed=f"symbol,trade_date,revision,vwap\nACME,{EXAMPLE_DAY},1,13.6480456789\n",
 )  # fmt: skip
+REVISIONS_ANSWERS = _page(
+    "Revision",
+    {
+        "symbol": "ACME", "trade_date": EXAMPLE_DAY, "revision": 1, "vwap": 13.6480456789,
+        "known_from": f"{EXAMPLE_DAY}T22:00:05+00:00", "known_to": "2026-03-05T22:00:04+00:00",
+    },
+)  # fmt: skip
 TRADES_ANSWERS = _page(
     "Trade",
     {
@@ -217,6 +225,7 @@ READY_ANSWERS: dict[int | str, Schema] = {
 }
 ANSWERS = {
     "/api/v1/otc/metrics/daily": METRICS_ANSWERS,
+    "/api/v1/otc/metrics/revisions": REVISIONS_ANSWERS,
     "/api/v1/otc/trades": TRADES_ANSWERS,
     "/api/v1/otc/quality": QUALITY_ANSWERS,
     "/api/v1/otc/quarantine": QUARANTINE_ANSWERS,

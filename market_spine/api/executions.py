@@ -17,7 +17,7 @@ from market_spine.api import cursors, negotiation, pages
 from market_spine.api.auth import may_operate
 from market_spine.api.bodies import Body, done, encoded
 from market_spine.api.context import context_of
-from market_spine.api.parameters import WHOLE, Day, Moment, Query, Whole
+from market_spine.api.parameters import WHOLE, Day, DayOrAbsent, Moment, Query, Whole
 from market_spine.api.problems import Problem
 from market_spine.calendar import TradingCalendar
 from market_spine.errors import AlreadySubmitted, InvalidSubmission
@@ -80,12 +80,17 @@ class EventsQuery(Query):
 class SubmissionBody(Body):
     """Work to be done: of one session, or from ``first`` to ``last``."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["session"]}, {"required": ["first"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["session"]}, {"required": ["first"]}],
+            "dependentRequired": {"last": ["first"]},
+        }
+    )
 
     pipeline: Pipeline = Field(description="What is to be done; otc_full_refresh is all three steps.")
-    session: Day | None = Field(None, description="The session.", examples=["2026-03-04"])
-    first: Day | None = Field(None, description="First session of a range.", examples=["2026-03-02"])
-    last: Day | None = Field(None, description="Last session of a range, included.", examples=["2026-03-06"])
+    session: DayOrAbsent = Field(None, description="The session.", examples=["2026-03-04"])
+    first: DayOrAbsent = Field(None, description="First session of a range.", examples=["2026-03-02"])
+    last: DayOrAbsent = Field(None, description="Last session of a range, included.", examples=["2026-03-06"])
     lane: Lane = Field("normal", description="A run of lane backfill starts when none of lane normal waits.")
     logical_key: Annotated[str, Field(pattern=LOGICAL_KEY)] | None = Field(
         None,

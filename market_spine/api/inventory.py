@@ -16,7 +16,7 @@ from market_spine.api import negotiation, pages
 from market_spine.api.bodies import encoded
 from market_spine.api.context import Context, context_of
 from market_spine.api.executions import JSON_ONLY
-from market_spine.api.parameters import Day, Query
+from market_spine.api.parameters import Day, Flag, Query
 from market_spine.errors import LandingError
 from market_spine.ledger.inventory import Taking
 from market_spine.otc.coverage import coverage
@@ -36,6 +36,7 @@ class InventoryQuery(Query):
     since: Day | None = Field(
         None, description="First session; the first that has anything when not given.", examples=["2026-03-02"]
     )
+    sessions: Flag = Field(False, description="`true`: also every session of every asset, whatever it is.")
 
 
 @router.get("/inventory", summary="Sessions against the calendar", openapi_extra=InventoryQuery.documented(NAME))
@@ -44,15 +45,15 @@ async def inventory(request: Request) -> Response:
     negotiation.chosen(request.headers.get("accept", ""), JSON_ONLY)
     asked = InventoryQuery.of(request)
     context = context_of(request)
-    found = await context.ledger.read(lambda: _taken(context, asked.asset, asked.since))
+    found = await context.ledger.read(lambda: _taken(context, asked))
     return pages.tagged(request, encoded(found))
 
 
-def _taken(context: Context, asset: str | None, since: date | None) -> dict[str, Any]:
+def _taken(context: Context, asked: InventoryQuery) -> dict[str, Any]:
     access = context.ledger
     settings = access.settings
     with access.warehouse.connect() as connection:
-        held = coverage(connection, since or settings.first_session)
+        held = coverage(connection, asked.since or settings.first_session)
     landed: Collection[date] | None = None
     unasked: list[str] = []
     try:
@@ -61,16 +62,25 @@ def _taken(context: Context, asset: str | None, since: date | None) -> dict[str,
     except LandingError as error:
         unasked = [str(error)]
     taking = Taking(access.ledger, context.calendar, STEPS, settings.due_hour)
-    found = taking.take(held, datetime.now(UTC), since=since, landed=landed)
-    found = found.only(asset) if asset else found
+    found = taking.take(held, datetime.now(UTC), since=asked.since, landed=landed)
+    found = found.only(asked.asset) if asked.asset else found
     counts = [
         {"asset": name, **{str(status): count for status, count in counted.items()}}
         for name, counted in found.counts.items()
     ]
-    return {
+    answer: dict[str, Any] = {
         "first": found.first,
         "last": found.last,
         "counts": counts,
         "problems": [{**asdict(one), "status": str(one.status)} for one in found.problems],
         "files_nobody_asks_for": unasked,
     }
+    if asked.sessions:
+        answer["sessions"] = [
+            {
+                "asset": one.asset, "session": one.day, "status": str(one.status), "is_there": one.is_there,
+                "reason": one.reason, "execution": one.run_id,
+            }
+            for one in found.items
+        ]  # fmt: skip
+    return answer

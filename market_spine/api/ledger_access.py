@@ -9,6 +9,7 @@ Belongs here: threads, addresses, what an error of the ledger is to a caller. Do
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from market_spine.ledger.submission import Desk
 from market_spine.ledger.webserver import Webserver
 from market_spine.settings import Settings
 from market_spine.warehouse.engine import Warehouse
+from market_spine.warehouse.version import MIGRATE
 
 READERS, WRITERS = 2, 1
 MOST_WAITING = 50
@@ -146,7 +148,7 @@ class LedgerAccess:
             raise Problem("dagster_unavailable", f"{self._waiting} requests about executions wait already; come back")
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, call)
+            return await asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
         except (SpineError, psycopg.Error) as error:
             raise problem_of(error) from error
         finally:
@@ -172,7 +174,7 @@ def problem_of(error: SpineError | psycopg.Error) -> Problem:
         case WarehouseError():
             return Problem("database_unavailable", line)
         case postgres.UndefinedTable() | postgres.UndefinedColumn():
-            return Problem("not_ready", f"{line.partition(' LINE ')[0]}: spine db upgrade, or start Dagster once")
+            return Problem("not_ready", f"{line.partition(' LINE ')[0]}: {MIGRATE}, or start Dagster once")
         case psycopg.DataError():
             return Problem("invalid_parameter", f"PostgreSQL: {line}")
         case _:

@@ -17,6 +17,16 @@ _MOMENT: Schema = {"type": ["string", "null"], "format": "date-time"}
 _TEXT: Schema = {"type": "string"}
 _TEXT_OR_NONE: Schema = {"type": ["string", "null"]}
 _WHOLE: Schema = {"type": "integer"}
+V1 = "/api/v1"
+_EXECUTION = "executions/{id}"
+LINKS: dict[str, dict[str, tuple[str, str, str, str]]] = {
+    "Submitted": {
+        "execution": (_EXECUTION, "get", "/id", "What became of it."),
+        "events": (f"{_EXECUTION}/events", "get", "/id", "Its log."),
+        "cancel": (f"{_EXECUTION}/cancel", "post", "/id", "Takes it back."),
+    },
+}
+"""Of an answer: name of the link, to which route and method, where the id stands, what it is for."""
 SECURITY: Schema = {
     "token": {
         "type": "http",
@@ -58,12 +68,21 @@ def schemas() -> dict[str, Schema]:
     runs: Schema = {"type": "array", "items": run}
     files: Schema = {"type": "array", "items": file}
     problem = object_of(asset=_TEXT, status=_TEXT, first=_DAY, last=_DAY, sessions=_WHOLE, reason=_TEXT, command=_TEXT)
+    session = object_of(
+        asset=_TEXT, session=_DAY, status=_TEXT, is_there={"type": "boolean"}, reason=_TEXT, execution=_TEXT_OR_NONE
+    )
+    sessions: Schema = {"type": "array", "items": session, "description": "Only where sessions=true."}
     counts: Schema = {
         "type": "object",
         "properties": {"asset": _TEXT},
         "required": ["asset"],
         "additionalProperties": {"type": "integer", "description": "Sessions of this status."},
     }
+    inventory = object_of(
+        first=_DAY_OR_NONE, last=_DAY_OR_NONE, counts={"type": "array", "items": counts},
+        problems={"type": "array", "items": problem}, files_nobody_asks_for={"type": "array", "items": _TEXT},
+    )  # fmt: skip
+    inventory["properties"]["sessions"] = sessions
     return {
         "Execution": object_of(**row),
         "ExecutionPage": page_of("Execution"),
@@ -73,17 +92,23 @@ def schemas() -> dict[str, Schema]:
         "DeadLetter": object_of(**letter),
         "DeadLetterPage": page_of("DeadLetter"),
         "DeadLetterDetail": object_of(**letter, runs=runs, files=files),
-        "Inventory": object_of(
-            first=_DAY_OR_NONE, last=_DAY_OR_NONE, counts={"type": "array", "items": counts},
-            problems={"type": "array", "items": problem}, files_nobody_asks_for={"type": "array", "items": _TEXT},
-        ),
+        "Inventory": inventory,
         "Submitted": object_of(id=_ID),
     }  # fmt: skip
 
 
 def _answer(name: str, example: Any, says: str) -> Schema:
     schema = {"$ref": COMPONENTS + name}
-    return {"description": says, "content": {negotiation.JSON: {"schema": schema, "example": example}}}
+    said: Schema = {"description": says, "content": {negotiation.JSON: {"schema": schema, "example": example}}}
+    if links := LINKS.get(name):
+        said["links"] = {title: _link(*link) for title, link in links.items()}
+    return said
+
+
+def _link(path: str, method: str, value: str, says: str) -> Schema:
+    """Where an id of the answer leads."""
+    reference = f"#/paths/{V1.replace('/', '~1')}~1{path.replace('/', '~1')}/{method}"
+    return {"operationRef": reference, "parameters": {"id": f"$response.body#{value}"}, "description": says}
 
 
 def _read(name: str, example: Any, *, one: bool = False, paged: bool = False) -> dict[int, Schema]:
@@ -160,7 +185,6 @@ _INVENTORY: Schema = {
     "files_nobody_asks_for": [],
 }  # fmt: skip
 _SUBMITTED: Schema = {"id": RUN}
-V1 = "/api/v1"
 ANSWERS: dict[str, dict[str, dict[int, Schema]]] = {
     f"{V1}/executions": {
         "get": _read("ExecutionPage", {"data": [_ROW], "next_cursor": None}, paged=True),

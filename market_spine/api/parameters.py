@@ -39,6 +39,12 @@ def _day(value: object) -> object:
     return value
 
 
+def _given_day(value: object) -> object:
+    if value is None:
+        raise ValueError("null is no day; leave it out")
+    return _day(value)
+
+
 def _moment(value: object) -> object:
     if isinstance(value, str):
         # a plus in a query string is a space until somebody encodes it
@@ -69,6 +75,8 @@ def _number(value: object) -> object:
 _OF_VALUE = ("type", "items", "enum", "pattern", "format", "default", "minimum", "maximum", "maxItems", "maxLength")
 
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+DayOrAbsent = Annotated[date | None, BeforeValidator(_given_day), WithJsonSchema({"type": "string", "format": "date"})]
+"""A member of a body that may be left out; null is no day either."""
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 WHOLE = BeforeValidator(_number)

@@ -1,16 +1,20 @@
 """One clean-up: which parts there are, how old each may get, and what came of it.
 
-What it is: ``clean`` runs the asked parts one after the other, for the command and for the nightly job alike.
+What it is: ``clean`` runs the asked parts one after the other, for the command and for the nightly job alike; a part
+that fails holds up no other.
 Belongs here: the order of the parts and the settings each keeps to. Does not belong here: what may go
 (``market_spine.ledger.retention``, ``market_spine.otc.raw_retention``), Dagster (``cleanup``), printing (``cli``).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import psycopg
+
 from market_spine.calendar import ZONE_NAME
+from market_spine.errors import LedgerError, SpineError
 from market_spine.ledger.retention import Kept, Outcome, Removed, Retention, Say
 from market_spine.ledger.storage import LedgerStorage
 from market_spine.otc.raw_retention import RawRetention
@@ -40,6 +44,35 @@ class PartResult:
     kept: tuple[Kept, ...]
 
 
+@dataclass(frozen=True)
+class CleanUp:
+    """What a clean-up came to.
+
+    Args:
+        results: of the parts that were done, in their order.
+        failed: parts that were not, each with its one line.
+    """
+
+    results: tuple[PartResult, ...]
+    failed: Mapping[str, str]
+
+    def check(self) -> None:
+        """Call it when the results are told.
+
+        Raises:
+            LedgerError: a part failed; names every one that did.
+        """
+        if self.failed:
+            raise LedgerError(self.problem)
+
+    @property
+    def problem(self) -> str:
+        """One line that names every part that failed; empty when all were done."""
+        named = "; ".join(f"{part} failed: {line}" for part, line in self.failed.items())
+        done = ", ".join(one.part for one in self.results) or "no part"
+        return f"{named} ({done} done)" if named else ""
+
+
 def clean(
     settings: Settings,
     ledger: LedgerStorage,
@@ -49,24 +82,29 @@ def clean(
     parts: Collection[str] = PARTS,
     dry_run: bool = False,
     now: datetime | None = None,
-) -> list[PartResult]:
-    """Run the parts in their order; each is done as far as it goes when a later one fails.
+) -> CleanUp:
+    """Run the parts in their order, each whether or not those before it could be done.
 
-    Raises:
-        SpineError: a database does not answer, or another clean-up is under way.
+    Nothing is raised for a database that does not answer or another clean-up under way: see ``CleanUp.check``.
     """
     moment = now or datetime.now(UTC)
     retention = Retention(ledger, warehouse, say, dry_run)
     results: list[PartResult] = []
+    failed: dict[str, str] = {}
     for part in (one for one in PARTS if one in parts):
         before = moment - timedelta(days=_days(settings, part))
-        if part == RAW:
-            outcome = _raw(RawRetention(warehouse, lambda done, total: say("raw days", done, total), dry_run), before)
+        try:
+            if part == RAW:
+                raw = RawRetention(warehouse, lambda done, total: say("raw days", done, total), dry_run)
+                removed, kept = _raw(raw, before)
+            else:
+                work = {RUNS: retention.runs, TICKS: retention.ticks, DEAD_LETTERS: retention.dead_letters}[part]
+                removed, kept = work(before)
+        except (SpineError, psycopg.Error) as error:
+            failed[part] = str(error).strip().splitlines()[0]
         else:
-            work = {RUNS: retention.runs, TICKS: retention.ticks, DEAD_LETTERS: retention.dead_letters}[part]
-            outcome = work(before)
-        results.append(PartResult(part, before.astimezone(NEW_YORK).date(), tuple(outcome[0]), tuple(outcome[1])))
-    return results
+            results.append(PartResult(part, before.astimezone(NEW_YORK).date(), tuple(removed), tuple(kept)))
+    return CleanUp(tuple(results), failed)
 
 
 def _days(settings: Settings, part: str) -> int:

@@ -1,7 +1,8 @@
 """The nightly clean-up: a job of one op and the schedule that starts it.
 
-What it is: ``otc_cleanup`` runs every part of ``cleaning``; a part that fails fails the run after the others are done
-by the next night. At most one clean-up works at a time, whoever started it.
+What it is: ``otc_cleanup`` runs every part of ``cleaning``. When a part fails, the others are done all the same, and
+the run fails at its end and names the part; the next night tries it again. At most one clean-up works at a time,
+whoever started it.
 Belongs here: telling Dagster. Does not belong here: what is cleaned (``cleaning``), how long is kept (``settings``).
 """
 
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 from dagster import (
     DefaultScheduleStatus,
+    Failure,
     JobDefinition,
     MetadataValue,
     Nothing,
@@ -45,16 +47,18 @@ def delete_what_is_past_its_time(context: OpExecutionContext, steps: ResourcePar
     storage = ledger_of(context.instance)
     if storage is None:
         raise LedgerError("Dagster's storage is no PostgreSQL database; there is nothing this clean-up could do")
-    results = clean(steps.settings, storage, steps.warehouse, lambda _what, _done, _total: None)
-    for result in results:
+    done = clean(steps.settings, storage, steps.warehouse, lambda _what, _done, _total: None)
+    for result in done.results:
         for line in told(result):
             context.log.info(line)
-    rows = {f"{one.what} removed": one.rows for result in results for one in result.removed}
-    size = sum(one.bytes for result in results for one in result.removed)
-    yield Output(
-        None,
-        metadata={"bytes removed": size, **{name: MetadataValue.int(count) for name, count in rows.items()}},
-    )
+    removed = [one for result in done.results for one in result.removed]
+    metadata = {
+        "bytes removed": MetadataValue.int(sum(one.bytes for one in removed)),
+        **{f"{one.what} removed": MetadataValue.int(one.rows) for one in removed},
+    }
+    if done.failed:
+        raise Failure(done.problem, metadata=metadata, allow_retries=False)
+    yield Output(None, metadata=metadata)
 
 
 def told(result: PartResult) -> list[str]:

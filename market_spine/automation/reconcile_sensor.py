@@ -8,9 +8,9 @@ A lock may be free for a moment while its run lives: a server that restarts drop
 again within ten seconds. So the sensor remembers in its cursor since when each lock is free, and waits.
 
 In the worst case a run is ended after one interval (until the sensor sees it), ``stuck_seconds`` (40), one more
-interval and a tick of the daemon (5 s): 65 s with the defaults, and half a minute more where the daemon has to start
-the code server again first. A run killed before it started is Dagster's own monitoring's: ``start_timeout_seconds`` +
-``poll_interval_seconds`` of dagster.yaml.
+interval and a tick of the daemon (5 s): 65 s with the defaults, and up to a minute more where the daemon has to miss
+its code server and start it again first (42 to 116 s measured). A run killed before it started is Dagster's own
+monitoring's: ``start_timeout_seconds`` + ``poll_interval_seconds`` of dagster.yaml.
 """
 
 import json

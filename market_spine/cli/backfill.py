@@ -40,7 +40,7 @@ Watch = Annotated[bool, typer.Option("--watch", help="Show progress until it has
 @app.command()
 def plan(sessions: Sessions, again: Again = False, assets: Assets = "", as_json: Json = False) -> None:
     """Say what launch would do with the same arguments; start nothing."""
-    with _deployed() as deployed:
+    with _deployed(market=True) as deployed:
         _print_plan(_plan(deployed, sessions, assets, again=again), as_json=as_json)
 
 
@@ -54,7 +54,7 @@ def launch(
     as_json: Json = False,
 ) -> None:
     """Do what plan says, in lane backfill. Sessions that another backfill is doing are left to it."""
-    with _deployed() as deployed:
+    with _deployed(market=True) as deployed:
         found = _plan(deployed, sessions, assets, again=again)
         if not as_json:
             _print_plan(found, as_json=False)
@@ -123,11 +123,11 @@ def cancel(backfill: Id, as_json: Json = False) -> None:
             console.print(f"backfill {found.id} is being cancelled; the daemon ends its runs within 30 s")
 
 
-def _deployed() -> Any:
+def _deployed(*, market: bool = False) -> Any:
     from market_spine.cli.services import deployment
     from market_spine.settings import Settings
 
-    return deployment(Settings.from_env())
+    return deployment(Settings.from_env(), market=market)
 
 
 def _backfills(deployed: "Deployment") -> "Backfills":

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from market_spine.cli.output import Json, console, notes, print_json, print_rows
 
 if TYPE_CHECKING:
-    from market_spine.automation.cleaning import PartResult
+    from market_spine.automation.cleaning import CleanUp
 
 
 def cleanup(
@@ -22,7 +22,8 @@ def cleanup(
 ) -> None:
     """Remove finished runs, ticks, resolved dead letters and raw reports that are older than the settings keep them.
 
-    The status of every partition stays as it is. Safe to end at any moment; run it again, and it goes on.
+    The status of every partition stays as it is. Safe to end at any moment; run it again, and it goes on. A part that
+    fails holds up no other; exit code 1 then.
     """
     from market_spine.automation.cleaning import PARTS, clean
     from market_spine.cli.services import deployment
@@ -33,9 +34,11 @@ def cleanup(
     if unknown:
         raise typer.BadParameter(f"unknown: {', '.join(unknown)}; choose from {', '.join(PARTS)}", param_hint="--only")
     settings = Settings.from_env()
-    with deployment(settings) as deployed, _Told() as told:
-        results = clean(settings, deployed.ledger, deployed.warehouse, told, parts=parts, dry_run=dry_run)
-    _print(results, dry_run=dry_run, as_json=as_json)
+    # Each part says for itself what it misses.
+    with deployment(settings, market=False) as deployed, _Told() as told:
+        done = clean(settings, deployed.ledger, deployed.warehouse, told, parts=parts, dry_run=dry_run)
+    _print(done, dry_run=dry_run, as_json=as_json)
+    done.check()
 
 
 class _Told(Progress):
@@ -51,9 +54,10 @@ class _Told(Progress):
         self.update(self._bars[what], completed=done, total=total)
 
 
-def _print(results: "list[PartResult]", *, dry_run: bool, as_json: bool) -> None:
+def _print(done: "CleanUp", *, dry_run: bool, as_json: bool) -> None:
+    results = done.results
     if as_json:
-        print_json({"dry_run": dry_run, "parts": [asdict(one) for one in results]})
+        print_json({"dry_run": dry_run, "parts": [asdict(one) for one in results], "failed": done.failed})
         return
     verb = "would be removed" if dry_run else "removed"
     rows = [

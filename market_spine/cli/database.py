@@ -15,14 +15,16 @@ app = typer.Typer(no_args_is_help=True, help="The market database: its schema, a
 
 @app.command()
 def migrate() -> None:
-    """Bring the schema of the market tables up to date."""
-    from market_spine.cli.services import databases
+    """Bring the market tables and Dagster's own up to date; both databases have to be there."""
+    from market_spine.cli.services import dagster_environment, databases, make_dagster_schema
     from market_spine.settings import Settings
     from market_spine.warehouse import migrate as migrations
 
-    with databases(Settings.from_env()) as found:
+    settings = Settings.from_env()
+    with databases(settings) as found:
         pending = migrations.status(found.market)
         migrations.upgrade(found.market)
+        make_dagster_schema(dagster_environment(settings, found))
     typer.echo(f"ran {', '.join(pending)}" if pending else "nothing to do: the schema is up to date")
 
 

@@ -6,7 +6,6 @@ Belongs here: what is run and how it is shown. Does not belong here: how it is c
 """
 
 import json
-import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from market_spine.cli.services import PROJECT, dagster_command, dagster_environment, databases, make_dagster_schema
 from market_spine.errors import SpineError
+from market_spine.observability.logs_setup import read_line, telling_environment
 from market_spine.settings import Settings
 from market_spine.warehouse import migrate
 from market_spine.warehouse.engine import plain_url
@@ -31,7 +31,6 @@ FIRST = date(2026, 3, 4)
 LAST = date(2026, 3, 12)
 TABLE_WIDTH = 120
 JOB = "otc_full_refresh"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def run_demo(settings: Settings) -> int:
@@ -48,7 +47,7 @@ def run_demo(settings: Settings) -> int:
     with databases(settings) as found:
         say(f"database {found.shown}")
         migrate.upgrade(found.market)
-        environment = dagster_environment(settings, found)
+        environment = telling_environment(dagster_environment(settings, found))
         say("schema of the market tables is up to date; making Dagster's")
         make_dagster_schema(environment)
         say(f"Dagster runs {JOB} for the sessions {FIRST} to {LAST}")
@@ -91,19 +90,21 @@ def _run(environment: dict[str, str]) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         ) as process,
     ):
-        problem = "no message"
+        problem, trace = "", "no message"
         try:
             for line in process.stdout or ():
                 output.write(line)
-                plain = _COLOUR.sub("", line).strip()
-                if " - INFO - " in plain and f" - {JOB} - " in plain:
-                    yield plain.rpartition(" - ")[2]
-                elif "Error" in plain:
-                    problem = plain
+                told = read_line(line)
+                if told and told.level == "error":
+                    problem = problem or told.event  # the first is the reason, the others are what it led to
+                elif told and told.is_progress:
+                    yield told.event
+                elif told is None and "Error" in line:
+                    trace = line.strip()  # of a process that ended before it could log anything
         finally:
             process.terminate()  # without effect on one that has ended; on Ctrl-C it must not outlive us
     if process.returncode != 0:
-        raise SpineError(f"the Dagster run failed: {problem}; see {log}")
+        raise SpineError(f"the Dagster run failed: {problem or trace}; see {log}")
 
 
 def _metrics(database_url: str) -> list[tuple[object, ...]]:

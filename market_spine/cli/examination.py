@@ -11,20 +11,23 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import psycopg
 
+from market_spine.cli.observing import shown
 from market_spine.cli.services import PROJECT, Databases, Deployment, dagster_environment, known_databases
 from market_spine.errors import LedgerError, SettingsError, SpineError
 from market_spine.ledger import connections, health, reconciliation
 from market_spine.ledger.health import FAIL, OK, WARN, Finding
 from market_spine.settings import Settings
+from market_spine.warehouse.version import MIGRATE
 
 PATIENCE_SECONDS = 2.4
 """What has not answered by then counts as down."""
+LANDED = "landed files"
 DISK_WARN, DISK_FAIL = 0.15, 0.05
 MEND_SECONDS = 12
 """Between two looks for runs without a process: longer than a run takes to get its lock back."""
@@ -63,9 +66,10 @@ def examine(settings: Settings) -> list[Finding]:
     questions += [
         ("disk", lambda: [_disk(settings.state_dir)]),
         ("landing folder", lambda: [_landing(settings.landing)]),
+        (LANDED, lambda: [_landed(settings)]),
     ]
     findings = _ask_all(questions)
-    return [*findings, *_connections(settings, parts.market)]
+    return [replace(one, says=shown(one.says)) for one in [*findings, *_connections(settings, parts.market)]]
 
 
 def _ask_all(questions: Sequence[tuple[str, Callable[[], Sequence[Finding]]]]) -> list[Finding]:
@@ -76,7 +80,7 @@ def _ask_all(questions: Sequence[tuple[str, Callable[[], Sequence[Finding]]]]) -
         try:
             answers[what] = question()
         except psycopg.errors.UndefinedTable as error:
-            do = "run spine db migrate" if what == "market database" else "run dagster instance migrate"
+            do = MIGRATE if what == "market database" else "run dagster instance migrate"
             answers[what] = [health.unreachable(what, error, do)]
         except (SpineError, psycopg.Error, OSError) as error:
             answers[what] = [health.unreachable(what, error, "")]
@@ -87,8 +91,15 @@ def _ask_all(questions: Sequence[tuple[str, Callable[[], Sequence[Finding]]]]) -
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    silent = f"no answer within {PATIENCE_SECONDS} s"
-    return [one for what, _ in questions for one in answers.get(what, [Finding(what, FAIL, silent, "is it running?")])]
+    return [one for what, _ in questions for one in answers.get(what, [_silent(what)])]
+
+
+def _silent(what: str) -> Finding:
+    says = f"no answer within {PATIENCE_SECONDS} s"
+    if what == LANDED:
+        # Ten years of files at a remote store take longer to list, and nothing is wrong with them.
+        return Finding(what, WARN, says, "spine inventory takes the time it needs")
+    return Finding(what, FAIL, says, "is it running?")
 
 
 def _market(deployed: Deployment, parts: _Parts) -> list[Finding]:
@@ -108,7 +119,7 @@ def _market(deployed: Deployment, parts: _Parts) -> list[Finding]:
         pending = migrate.status(deployed.databases.market)
         if pending:
             says = f"migrations to be run: {', '.join(pending)}"
-            return [*findings, Finding("market schema", FAIL, says, "run spine db migrate"), clock]
+            return [*findings, Finding("market schema", FAIL, says, MIGRATE), clock]
         return [*findings, Finding("market schema", OK, "up to date"), clock, health.dead_letters(connection)]
 
 
@@ -146,6 +157,21 @@ def _landing(landing: Path | str) -> Finding:
     if not os.access(landing, os.R_OK | os.X_OK):
         return Finding("landing folder", FAIL, f"{landing} cannot be read", "give this account the right to read it")
     return Finding("landing folder", OK, f"{landing} can be read")
+
+
+def _landed(settings: Settings) -> Finding:
+    """Files that will never be loaded as they lie there."""
+    from market_spine.otc.landing import survey
+    from market_spine.otc.steps import Steps
+
+    steps = Steps(settings)
+    found = survey(settings.landing, steps.feeds)
+    problems = found.problems(steps.calendar)
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return Finding(LANDED, WARN, f"{problems[0]}{more}", "spine inventory names all that will never be loaded")
+    files = sum(len(day.stamps) for day in found.days.values())
+    return Finding(LANDED, OK, f"{files:,} files of {len(found.days):,} report dates")
 
 
 def _connections(settings: Settings, server: health.Server | None) -> list[Finding]:

@@ -66,7 +66,7 @@ def run(pipeline: Pipeline, sessions: Sessions, lane: InLane = Lane.normal, as_j
     from market_spine.ledger.execution import Filters
 
     submission = _submission(pipeline, sessions, lane)
-    with _deployed() as deployed:
+    with _deployed(market=True) as deployed:
         tag = run_in_process(deployed, submission)
         found = _executions(deployed).find(Filters(tag=tag), limit=1)[0]
         _end(_executions(deployed), found.run_id, as_json=as_json)
@@ -220,10 +220,15 @@ def _moment(text: str) -> datetime:
 
 
 def _submission(pipeline: str, sessions: str, lane: Lane) -> "Submission":
+    """What is asked for, checked before anything is started or looked for."""
+    from market_spine.calendar import TradingCalendar
     from market_spine.ledger.submission import Submission
+    from market_spine.settings import Settings
 
     first, last = parse_sessions(sessions)
-    return Submission(pipeline, first, last, lane=lane.value)
+    submission = Submission(pipeline, first, last, lane=lane.value)
+    submission.check(TradingCalendar(Settings.from_env().first_session))
+    return submission
 
 
 def _launched(executions: "Executions", run_id: str, *, wait: bool, as_json: bool) -> None:
@@ -250,11 +255,11 @@ def _end(executions: "Executions", run_id: str, *, as_json: bool) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _deployed() -> "AbstractContextManager[Deployment]":
+def _deployed(*, market: bool = False) -> "AbstractContextManager[Deployment]":
     from market_spine.cli.services import deployment
     from market_spine.settings import Settings
 
-    return deployment(Settings.from_env())
+    return deployment(Settings.from_env(), market=market)
 
 
 def _executions(deployed: "Deployment") -> "Executions":

@@ -6,14 +6,12 @@ The queue's limits do not hold here; the lock in the market database does.
 """
 
 import json
-import re
 import signal
 import subprocess
 import uuid
 from collections import deque
 from dataclasses import replace
 
-from market_spine.calendar import TradingCalendar
 from market_spine.cli.output import notes
 from market_spine.cli.services import PROJECT, Deployment, dagster_command, dagster_environment, make_dagster_schema
 from market_spine.cli.stopping import stoppable
@@ -21,25 +19,26 @@ from market_spine.errors import LedgerError
 from market_spine.ledger.execution import Filters
 from market_spine.ledger.executions import Executions
 from market_spine.ledger.queue import Limits, Queue
-from market_spine.ledger.submission import Submission
+from market_spine.ledger.submission import Submission, origin_tags
+from market_spine.observability.logs_setup import read_line, telling_environment
 
 COMMAND_TAG = "market_spine/command"
 """Tells the run of one command from all others: Dagster's command does not say which run it made."""
 STOP_SECONDS = 60
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_PROGRESS = re.compile(r" - (INFO|WARNING|ERROR|CRITICAL) - ")
 
 
 def run_in_process(deployed: Deployment, submission: Submission) -> tuple[str, str]:
     """Run it to its end, whatever that is; answers with the tag by which its execution is found.
 
+    Args:
+        deployed: where; its market tables are there.
+        submission: what; it was checked.
+
     Raises:
-        InvalidSubmission: pipeline or session does not exist.
         LogicalKeyActive: the same work is under way.
         LedgerError: it ended before there was a run.
     """
-    submission.check(TradingCalendar(deployed.settings.first_session))
-    environment = dagster_environment(deployed.settings, deployed.databases)
+    environment = telling_environment(dagster_environment(deployed.settings, deployed.databases))
     executions = Executions(deployed.ledger)
     if not executions.has_tables():
         make_dagster_schema(environment)
@@ -50,7 +49,7 @@ def run_in_process(deployed: Deployment, submission: Submission) -> tuple[str, s
         dagster_command(
             "dagster",
             *("job", "execute", "-m", "market_spine.definitions", "-j", submission.job),
-            *("--tags", json.dumps(marked.run_tags())),
+            *("--tags", json.dumps(marked.run_tags() | origin_tags())),
         ),
         environment,
     )
@@ -79,11 +78,11 @@ def _stream(command: list[str], environment: dict[str, str]) -> str:
     ):
         try:
             for line in process.stdout or ():
-                plain = _COLOUR.sub("", line).strip()
-                if plain:
-                    last.append(plain)
-                if _PROGRESS.search(plain):
-                    notes.print(plain.rpartition(" - ")[2], markup=False)
+                told = read_line(line)
+                if line.strip():
+                    last.append(told.event if told else line.strip())
+                if told and told.is_progress:
+                    notes.print(told.event, markup=False)
         except KeyboardInterrupt:
             notes.print("stopping the run ...")
             process.send_signal(signal.SIGINT)

@@ -16,21 +16,36 @@ from market_spine.cli import backfill, database, dead_letters, executions, files
 from market_spine.cli.api import api
 from market_spine.cli.cleanup import cleanup
 from market_spine.cli.doctor import doctor
+from market_spine.cli.health import health
 from market_spine.cli.inventory import inventory
+from market_spine.cli.observing import observe, shown
 from market_spine.cli.output import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_USAGE
 from market_spine.errors import InvalidSubmission, LogicalKeyActive, NotFound, QueueFull, SettingsError, SpineError
 
 
 class SpineGroup(TyperGroup):
-    """Turns an error raised on purpose into its one line and an exit code; any other error keeps its traceback."""
+    """Turns an error raised on purpose, or by the database, into one line and an exit code.
+
+    Any other error keeps its traceback: it is a mistake in the code.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except SpineError as error:
-            typer.echo(f"spine: {error}", err=True)
+            typer.echo(f"spine: {shown(str(error))}", err=True)
             raise typer.Exit(_exit_code(error)) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            from market_spine.cli.complaints import complaint_about
+
+            line = complaint_about(error)
+            if line is None:
+                raise
+            typer.echo(f"spine: {shown(line)}", err=True)
+            raise typer.Exit(EXIT_FAILED) from error
 
 
 def _exit_code(error: SpineError) -> int:
@@ -53,12 +68,14 @@ app.add_typer(dead_letters.app, name="dead-letter")
 app.command()(inventory)
 app.command()(cleanup)
 app.command()(doctor)
+app.command()(health)
 app.command()(api)
 
 
 @app.callback()
-def spine() -> None:
+def spine(context: typer.Context) -> None:
     """Market Spine: OTC trade reports become daily metrics. Settings are environment variables, see .env.example."""
+    observe(context)
 
 
 @app.command()

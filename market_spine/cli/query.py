@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from market_spine.cli.output import Json, notes, print_rows
+from market_spine.errors import SpineError
 
 app = typer.Typer(no_args_is_help=True, help="Read daily metrics and trades.")
 IN_A_TABLE = (
@@ -54,7 +55,7 @@ def metrics(
     last = _day(end, "--end") if end else first
     if last < first:
         raise typer.BadParameter(f"{last} is before {first}", param_hint="--end")
-    chosen = reading.fields_of(_words(fields))
+    chosen = _fields(fields)
     moment = _moment(as_of) if as_of else None
     with deployment(Settings.from_env()) as deployed, deployed.warehouse.connect() as connection:
         rows = reading.metrics(connection, symbols, first, last, fields=chosen, as_of=moment)
@@ -78,9 +79,12 @@ def trades(
     """Trades of a symbol's day, in the order in which the metrics take them."""
     from market_spine.cli.services import deployment
     from market_spine.otc import reading
+    from market_spine.otc.normalize import STATUSES
     from market_spine.settings import Settings
 
     on = _day(day, "--date")
+    if status and status not in STATUSES:
+        raise typer.BadParameter(f"no status is named {status}; there are {', '.join(STATUSES)}", param_hint="--status")
     with deployment(Settings.from_env()) as deployed, deployed.warehouse.connect() as connection:
         found = reading.trades(connection, symbol, on, status=status or None, eligible=eligible, limit=limit)
     if found.is_cut:
@@ -119,6 +123,15 @@ def _short(value: object) -> object:
 
 def _words(text: str) -> list[str]:
     return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    from market_spine.otc.reading import fields_of
+
+    try:
+        return fields_of(_words(text))
+    except SpineError as error:
+        raise typer.BadParameter(str(error), param_hint="--fields") from error
 
 
 def _day(text: str, option: str) -> date:

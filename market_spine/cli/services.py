@@ -19,6 +19,7 @@ from market_spine.ledger.webserver import Webserver
 from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Warehouse
+from market_spine.warehouse.version import is_behind, refuse_behind
 
 # migrations/, dagster.yaml, workspace.yaml and data/ stand beside the package, in a clone and in the image alike.
 PROJECT = Path(__file__).resolve().parents[2]
@@ -122,14 +123,30 @@ class Deployment:
 
 
 @contextmanager
-def deployment(settings: Settings) -> Iterator[Deployment]:
+def deployment(settings: Settings, *, market: bool = True) -> Iterator[Deployment]:
     """The instance of the settings; the embedded server runs for as long as the block when nobody else runs it.
+
+    The market tables of the embedded server are ours: they are made, or brought up to date, first. Those at an address
+    of the settings are somebody's who decides when that is done.
+
+    Args:
+        settings: where the databases are.
+        market: the market tables are needed.
 
     Raises:
         SettingsError, WarehouseError: as ``databases``.
+        WarehouseError: the market tables are needed and are not there, or are older than this code.
     """
     with databases(settings) as found:
-        yield Deployment(settings, found)
+        deployed = Deployment(settings, found)
+        if settings.database_url:
+            if market:
+                refuse_behind(deployed.warehouse)
+        elif is_behind(deployed.warehouse):
+            from market_spine.warehouse import migrate  # 0.4 s of imports, which nobody pays whose tables are there
+
+            migrate.upgrade(found.market)
+        yield deployed
 
 
 def for_dagster(url: str) -> str:

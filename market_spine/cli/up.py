@@ -34,7 +34,8 @@ from market_spine.cli.stopping import STOP_SIGNALS, stoppable
 from market_spine.errors import SettingsError, SpineError
 from market_spine.ledger import connections, health
 from market_spine.ledger.storage import LedgerStorage
-from market_spine.settings import Settings
+from market_spine.observability.logs_setup import read_line
+from market_spine.settings import LogFormat, Settings
 from market_spine.warehouse import migrate
 
 READY_SECONDS = 120.0
@@ -75,19 +76,22 @@ def run_up(settings: Settings, port: int, workspace: Path) -> int:
             try:
                 at = ("-h", "127.0.0.1", "-p", str(port), "-w", str(workspace))
                 pool = ("--db-pool-max-overflow", str(connections.WEBSERVER_OVERFLOW))
-                children.append(_start("webserver", ("dagster_webserver", *at, *pool), environment, logs))
-                children.append(_start("daemon", ("dagster._daemon", "run", "-w", str(workspace)), environment, logs))
-                api = f"http://127.0.0.1:{(api_port := _free_port(API_PORT))}"
+                look = () if settings.log_format is LogFormat.console else ("--log-format", "json")
+                serve_ui = ("dagster_webserver", *at, *pool, *look)
+                children.append(_start("webserver", serve_ui, environment, logs))
+                run_daemon = ("dagster._daemon", "run", "-w", str(workspace), *look)
+                children.append(_start("daemon", run_daemon, environment, logs))
+                api = f"127.0.0.1:{(api_port := _free_port(API_PORT))}"
                 serve = ("market_spine.cli.main", "api", "--port", str(api_port))
                 children.append(_start("api", serve, environment, logs))
                 _note(settings.state_dir / LEFTOVERS, children)
                 console.print("starting   UI, daemon and API, about ten seconds ...")
                 _wait_until_ready(f"{api}/health/ready", children)
-                _wait_until_ready(f"http://127.0.0.1:{port}/server_info", children)
+                _wait_until_ready(f"127.0.0.1:{port}/server_info", children)
                 note = settings.state_dir / WEBSERVER_NOTE
                 note.write_text(f"http://127.0.0.1:{port}\n", encoding="ascii")
                 console.print(f"UI         http://127.0.0.1:{port}")
-                console.print(f"API        {api}/api/v1/openapi.json")
+                console.print(f"API        http://{api}/api/v1/openapi.json")
                 console.print(f"logs       {logs}")
                 console.print("ready      Ctrl-C stops everything")
                 while True:
@@ -163,19 +167,21 @@ def _complain_about_the_dead(children: list[Child]) -> None:
         code = child.process.poll()
         if code is not None:
             lines = child.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
-            raise SpineError(f"the {child.name} ended with code {code}: {lines[-1].strip()}; see {child.log}")
+            told = read_line(lines[-1])
+            last = told.event if told else lines[-1].strip()
+            raise SpineError(f"the {child.name} ended with code {code}: {last}; see {child.log}")
 
 
-def _wait_until_ready(address: str, children: list[Child]) -> None:
+def _wait_until_ready(place: str, children: list[Child]) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         _complain_about_the_dead(children)
         try:
-            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - our own http address
+            with urllib.request.urlopen(f"http://{place}", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise SpineError(f"{address} did not answer in {READY_SECONDS:.0f} s; see {children[0].log}")
+    raise SpineError(f"http://{place} did not answer in {READY_SECONDS:.0f} s; see {children[0].log}")
 
 
 def _note(path: Path, children: list[Child]) -> None:

@@ -27,6 +27,7 @@ from market_spine.ledger import tags
 from market_spine.ledger.backfill_plan import chunks
 from market_spine.ledger.queue import Limits, Queue
 from market_spine.ledger.storage import LedgerStorage
+from market_spine.ledger.submission import origin_tags
 from market_spine.ledger.webserver import Webserver, expect
 from market_spine.warehouse.sql import statements
 
@@ -249,7 +250,7 @@ class Backfills:
         if not sessions:
             raise LedgerError("there is no session to ask for")
         self._refuse_when_full(len(chunks(self.calendar, sessions, chunk)))
-        chosen = {**tags.lane_tags(tags.BACKFILL), tags.TRIGGER: trigger}
+        chosen = {**tags.lane_tags(tags.BACKFILL), tags.TRIGGER: trigger, **origin_tags()}
         title = f"{len(sessions)} sessions {sessions[0]}..{sessions[-1]}"
         if parent is not None:
             chosen |= {PARENT_BACKFILL: parent.id, ROOT_BACKFILL: parent.tags.get(ROOT_BACKFILL, parent.id)}

@@ -28,8 +28,9 @@ CODE_SERVER = 6
 """Sensors and schedules are evaluated there, at most four at once; each opens one at a time on either database."""
 CODE_SERVERS = 2
 """The webserver and the daemon start one each."""
-API_LEDGER = 4
-"""The API's calls of the ledger: two reads at once and one order, which may hold one on either database."""
+API_LEDGER = 6
+"""The API's calls of the ledger: two reads at once, one order, which may hold one on either database, and the two
+connections that its metrics keep."""
 COMMANDS = 5
 """What a person has open: `spine`, psql."""
 

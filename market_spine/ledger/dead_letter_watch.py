@@ -145,10 +145,9 @@ class DeadLetterWatch:
     def _failures_of(self, dagster: Connection, run_id: str, ended_at: datetime, event: str) -> list[Failure]:
         values = {"run_id": run_id, "keys": list(self._assets), "mark": f'"{FAILED_BECAUSE}"'}
         sessions: dict[date, list[_Partition]] = {}
-        for key, partition, planned, made, told, told_at, text in dagster.execute(SQL("partitions_of_run"), values):
-            day = date.fromisoformat(str(partition))
-            one = _Partition(self._assets[str(key)], planned, made, told, told_at, text)  # type: ignore[arg-type]
-            sessions.setdefault(day, []).append(one)
+        rows: Sequence[Sequence[Any]] = dagster.execute(SQL("partitions_of_run"), values).fetchall()
+        for key, partition, *events in rows:
+            sessions.setdefault(date.fromisoformat(partition), []).append(_Partition(self._assets[key], *events))
         reason = reason_of_run(json.loads(event))
         found = []
         for day, parts in sorted(sessions.items()):

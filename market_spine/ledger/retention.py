@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 
 from market_spine.errors import LedgerError
+from market_spine.ledger import tally
 from market_spine.ledger.storage import LedgerStorage
 from market_spine.ledger.tags import FINISHED, PARENT, RETRY_OF
 from market_spine.warehouse.engine import Connection, Warehouse
@@ -122,6 +123,8 @@ class Retention:
         with self._session() as connection:
             parts = {"superseded": SQL("superseded"), "bytes": SQL("event_bytes")}
             limits = {"before": before, "finished": list(FINISHED), "ended": list(ENDED)}
+            if not self.dry_run:
+                tally.ensure(connection)
             connection.execute(SQL("find_kept_checks"))
             connection.execute(SQL("find_runs"), limits)
             connection.execute(SQL("keep_failed", superseded=parts["superseded"]))
@@ -181,6 +184,7 @@ class Retention:
         """Batches of runs; first their events, so that what a killed clean-up leaves is still found by its run."""
         total, size = _pair(connection.execute(SQL("listed_runs")))
         parts = {"superseded": SQL("superseded"), "bytes": SQL("event_bytes")}
+        delete = SQL("delete_runs", facts=tally.facts_of_deleted(), adding=tally.SQL("adding"))
         runs = runs_size = events = events_size = after = done = 0
         while batch := connection.execute(SQL("next_runs"), {"after": after, "limit": RUNS_A_BATCH}).fetchall():
             after = int(str(batch[-1][0]))
@@ -193,7 +197,7 @@ class Retention:
                 while count == ROWS_A_BATCH:
                     count, taken = _removed(connection, SQL("delete_events", **parts), ids)
                     events, events_size = events + count, events_size + taken
-                count, taken = _removed(connection, SQL("delete_runs"), ids)
+                count, taken = _removed(connection, delete, {**tally.VALUES, **ids}, first=tally.SQL("lock"))
                 runs, runs_size = runs + count, runs_size + taken
             done += len(batch)
             self.say("runs", done, total)
@@ -241,8 +245,16 @@ class Retention:
             time.sleep(0.05)
 
 
-def _removed(connection: Connection, statement: sql.Composed, values: Mapping[str, object]) -> tuple[int, int]:
+def _removed(
+    connection: Connection, statement: sql.Composed, values: Mapping[str, object], *, first: sql.Composed | None = None
+) -> tuple[int, int]:
     """Rows and bytes that a batch removed; it is run again after a pause where others hold its rows.
+
+    Args:
+        connection: on which each statement is a transaction.
+        statement: answers with both.
+        values: its values.
+        first: a statement that goes before it in the same transaction, to lock something.
 
     Raises:
         LedgerError: they still do after the last try.
@@ -250,6 +262,8 @@ def _removed(connection: Connection, statement: sql.Composed, values: Mapping[st
     for number in range(1, TRIES + 1):
         try:
             with connection.transaction():
+                if first is not None:
+                    connection.execute(first)
                 return _pair(connection.execute(statement, values))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             if number == TRIES:

@@ -15,6 +15,7 @@ import psycopg
 
 from market_spine.errors import LedgerError
 from market_spine.ledger.storage import LedgerStorage
+from market_spine.observability import logs
 from market_spine.warehouse.engine import Connection
 from market_spine.warehouse.sql import statements
 
@@ -67,6 +68,7 @@ class SignOfLife:
             self._connection = None
 
     def _beat(self) -> None:
+        logs.bind(run_id=self._run_id)
         while not self._over.wait(self._beat_seconds):
             try:
                 if self._connection is None:

@@ -6,6 +6,7 @@ Belongs here: what may be submitted. Does not belong here: how full the queue ma
 execution (``executions``).
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -19,10 +20,13 @@ from market_spine.ledger import tags as names
 from market_spine.ledger.queue import Claim, Limits, Queue
 from market_spine.ledger.storage import LedgerStorage
 from market_spine.ledger.webserver import Webserver, expect
+from market_spine.observability import logs, traces
+from market_spine.observability.traces_run import REQUEST_TAG
 from market_spine.settings import Settings
 from market_spine.warehouse.sql import statements
 
 SQL = statements("market_spine.ledger", "queue.sql")
+log = logging.getLogger(__name__)
 BACKFILL_RANGE = "otc_backfill_range"
 PIPELINES: Mapping[str, str] = MappingProxyType(
     {
@@ -177,11 +181,14 @@ class Desk:
                 "jobName": submission.job,
             },
             "mode": "default",
-            "executionMetadata": {"tags": as_graphql(submission.run_tags())},
+            "executionMetadata": {"tags": as_graphql(submission.run_tags() | origin_tags())},
         }
         with self.queue.admission(submission.claim):
             answer = expect(self.webserver.ask(LAUNCH, {"params": params})["launchRun"], "LaunchRunSuccess")
-        return str(answer["run"]["runId"])
+        run_id = str(answer["run"]["runId"])
+        partition = logs.partition_of(submission.run_tags())
+        log.info("execution queued", extra={"run_id": run_id, "job": submission.job, "partition": partition})
+        return run_id
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, str]]:
@@ -199,6 +206,12 @@ class Desk:
                 f"{self.webserver.url}: no code location has the job {job}, it has {known}; see Deployment in the UI"
             )
         return self._places[job]
+
+
+def origin_tags() -> dict[str, str]:
+    """Where work that is handed in now comes from: the request and the trace that are open here."""
+    request = logs.fields().get("request_id")
+    return {**({REQUEST_TAG: request} if request else {}), **traces.carrier()}
 
 
 def as_graphql(run_tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -7,15 +7,17 @@ Raw GraphQL over HTTP needs no import of Dagster and lets the instance's own coo
 """
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, responses
 from typing import Any
+from urllib.parse import urlsplit
 
 from market_spine.errors import LedgerError
 
 Answer = dict[str, Any]
+OK = 200
 
 
 @dataclass(frozen=True)
@@ -38,24 +40,26 @@ class Webserver:
         Raises:
             LedgerError: the webserver is away, or refuses the operation.
         """
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked with the settings
-            f"{self.url}/graphql",
-            data=json.dumps({"query": operation, "variables": dict(variables or {})}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:  # noqa: S310 - see above
-                answer = json.load(response)
-        except urllib.error.HTTPError as error:
-            raise LedgerError(f"{self.url}: the webserver refused the request: {_first_error(error)}") from error
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
+            status, text = self._post(json.dumps({"query": operation, "variables": dict(variables or {})}))
+            answer = json.loads(text) if status == OK else {}
+        except (HTTPException, OSError, ValueError) as error:
             raise LedgerError(
-                f"{self.url}: the Dagster webserver does not answer ({reason}); start it, or set MARKET_SPINE_WEBSERVER"
+                f"{self.url}: the Dagster webserver does not answer ({error}); start it, or set MARKET_SPINE_WEBSERVER"
             ) from error
+        if status != OK:
+            raise LedgerError(f"{self.url}: the webserver refused the request: {_first_error(status, text)}")
         if answer.get("errors"):
             raise LedgerError(f"{self.url}: {answer['errors'][0]['message']}")
         return dict(answer["data"])
+
+    def _post(self, body: str) -> tuple[int, bytes]:
+        place = urlsplit(self.url)
+        kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
+        with closing(kind(place.netloc, timeout=self.timeout)) as connection:
+            connection.request("POST", f"{place.path}/graphql", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
 
 
 def expect(part: Mapping[str, Any], *wanted: str) -> Answer:
@@ -70,8 +74,8 @@ def expect(part: Mapping[str, Any], *wanted: str) -> Answer:
     raise LedgerError(" ".join(f"Dagster answers {part['__typename']}: {message or 'no message'}".split()))
 
 
-def _first_error(error: urllib.error.HTTPError) -> str:
+def _first_error(status: int, text: bytes) -> str:
     try:
-        return str(json.load(error)["errors"][0]["message"])
-    except (ValueError, KeyError, IndexError, OSError):
-        return f"{error.code} {error.reason}"
+        return str(json.loads(text)["errors"][0]["message"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return f"{status} {responses.get(status, '')}".strip()

@@ -50,4 +50,4 @@ def wait_before_retry(retry: int, first_wait: float) -> float:
         retry: 1 for the second try.
         first_wait: seconds before that one.
     """
-    return first_wait * 2.0 ** (retry - 1) * random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311 - no secret
+    return first_wait * 2.0 ** (retry - 1) * random.SystemRandom().uniform(1 - SPREAD, 1 + SPREAD)

@@ -18,8 +18,7 @@ from dagster import (
     TableColumnLineage,
     TableSchema,
 )
-from sqlalchemy import Column, Table
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Column, Table, make_url
 
 from market_spine.otc.quality import METRICS, RAW, TRADES
 from market_spine.otc.steps import StepDone
@@ -135,7 +134,7 @@ def _schema(table: Table) -> TableSchema:
 
 
 def _column(column: "Column[object]") -> TableColumn:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = make_url("postgresql+psycopg://").get_dialect()()
     return TableColumn(
         name=column.name,
         type=column.type.compile(dialect=dialect).replace(' COLLATE "C"', "").lower(),

@@ -27,6 +27,8 @@ from dagster import (
 )
 
 from market_spine.errors import SpineError
+from market_spine.observability import logs, traces
+from market_spine.observability.traces_run import observed
 from market_spine.otc.earlier_tries import CheckKey, Failed, earlier_tries, observation
 from market_spine.otc.failures import may_pass, one_line, wait_before_retry
 from market_spine.otc.metadata import materialization_metadata
@@ -63,8 +65,11 @@ class SessionRun:
             Failure: sessions failed; the others are done.
         """
         days = self._sessions()
+        run = self.context.run
+        names = [key.to_user_string() for key in self.context.selected_asset_keys]
         try:
-            yield from self._all(days)
+            with observed(run.run_id, run.job_name, run.tags, names):
+                yield from self._all(days)
         except (SpineError, psycopg.Error, OSError) as error:
             # Outside of any session: the landing folder could not be listed, or a check alone could not be run.
             self._end(Failure(one_line(error), allow_retries=False), may_pass=may_pass(error), cause=error)
@@ -105,6 +110,10 @@ class SessionRun:
         self.done, self.failed, self.results = earlier.done, earlier.failed, earlier.results
 
     def _session(self, day: date, assets: Collection[str], place: str, *, preview: bool) -> Iterator[Event]:
+        with logs.bound(partition=str(day)), traces.span(f"session {day}", partition=str(day)):
+            yield from self._steps(day, assets, place, preview=preview)
+
+    def _steps(self, day: date, assets: Collection[str], place: str, *, preview: bool) -> Iterator[Event]:
         counts: list[str] = []
         seconds = 0.0
         left = [asset for asset in STEPS if asset in assets]
@@ -122,13 +131,18 @@ class SessionRun:
             self.failed[day] = failed
             if RAW in assets and (day, RAW, "session_has_file") not in self.results:
                 self._keep(self.steps.file_checks(day, run_id=self.context.run.run_id))
-            # Its one line says all; the traceback of a refused file would only hide it.
-            self.context.log.error(f"{place}, {day}: {failed.line}")  # noqa: TRY400
+            traces.failed(type(error).__name__)
+            self._tell(failed, f"{place}, {day}")
             yield observation(day, failed, self.context.retry_number)
         else:
             self.failed.pop(day, None)
             self.done.append(day)
             self.context.log.info(f"{place}, {day}: {', '.join(counts)}, {seconds:.1f} s")
+
+    def _tell(self, failed: Failed, where: str) -> None:
+        """Its one line says all; the traceback of a refused file would only hide it."""
+        with logs.bound(asset=failed.asset):
+            self.context.log.error(f"{where}: {failed.line}")
 
     def _again(self, assets: Collection[str]) -> Iterator[Event]:
         """Sessions that were done before a later one of this run marked them."""

@@ -6,6 +6,7 @@ Belongs here: order, gates, what is told about a step that is done. Does not bel
 ``normalize``, ``metrics``), Dagster (``assets``).
 """
 
+import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import psycopg
 
 from market_spine.calendar import TradingCalendar
 from market_spine.errors import SpineError
+from market_spine.observability import logs, traces
 from market_spine.otc import day_pass, intake, metrics
 from market_spine.otc.feeds import Feed, load_feeds
 from market_spine.otc.intake import Intake
@@ -31,6 +33,7 @@ STEPS = (RAW, TRADES, METRICS)
 """The tables in the order in which they are built; each is built from the one before."""
 UPSTREAM = {TRADES: RAW, METRICS: TRADES}
 MARKET_DATABASE = "market_spine"
+log = logging.getLogger(__name__)
 Preview = tuple[Sequence[str], Sequence[Sequence[object]]]
 
 
@@ -127,7 +130,9 @@ class Steps:
                 above = UPSTREAM.get(asset)
                 if above is not None and above not in assets:
                     self.quality.require_passed(above, day, connection, run_id=run_id)
-                done = self._do(connection, asset, day, run_id, preview=preview)
+                with logs.bound(asset=asset), traces.span(asset, asset=asset, partition=str(day)):
+                    done = self._do(connection, asset, day, run_id, preview=preview)
+                    log.info("built", extra={"rows": done.rows, "seconds": round(done.seconds, 2)})
                 yield done
                 stop_if_blocked(done.checks)
 

@@ -208,7 +208,7 @@ class EmbeddedServer:
         with self.log_file.open("ab") as output:
             self._log_start = output.tell()
             # A session of its own: Ctrl-C in the terminal is for us, who stop the children first and then the server.
-            self._process = subprocess.Popen(  # type: ignore[call-overload]
+            self._process = subprocess.Popen(
                 [home.programs / "postgres", "-D", home.data],
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+from typing import TypedDict
 
 import psutil
 
@@ -27,6 +28,9 @@ LOCATION = "postgres.location"
 CONFIG = "market_spine.conf"
 # The kernel's limit for a socket's path is 107 bytes on Linux and 103 on macOS; the file name takes 15 with its slash.
 LONGEST_SOCKET_DIR = 103 - len("/.s.PGSQL.65535")
+SHORT_PARENT = Path("/", "tmp")
+"""Where TMPDIR is too deep for a socket; what is made there has a random name and is its owner's alone."""
+SHARED_MEMORY = Path("/", "dev", "shm")
 MEGABYTE = 1 << 20
 MINIMAL_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -39,6 +43,14 @@ class Account:
     gid: int
 
 
+class RunAs(TypedDict, total=False):
+    """Arguments of ``subprocess``: nothing, or an account without further groups."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
 @dataclass(frozen=True)
 class Home:
     """One embedded server's place on this machine; ``account`` is None where we are not root."""
@@ -47,7 +59,7 @@ class Home:
     data: Path
     account: Account | None
 
-    def run_as(self) -> dict[str, object]:
+    def run_as(self) -> RunAs:
         """Arguments for ``subprocess`` that run a program of the server under its account."""
         return _run_as(self.account)
 
@@ -113,7 +125,7 @@ def initialize(home: Home) -> None:
     ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd="/", env=MINIMAL_ENVIRONMENT, check=False, **home.run_as()
-    )  # type: ignore[call-overload]
+    )
     if done.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)
         lines = done.stderr.strip().splitlines() or ["no message"]
@@ -170,7 +182,7 @@ def socket_folder(home: Home) -> Path:
     """A folder for the socket that only the account may enter: the data folder, or a short one."""
     if len(os.fsencode(home.data)) <= LONGEST_SOCKET_DIR:
         return home.data
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - made by mkdtemp
+    for parent in (Path(tempfile.gettempdir()), SHORT_PARENT):
         if len(os.fsencode(parent)) + len("/market-spine-xxxxxxxx") <= LONGEST_SOCKET_DIR:
             folder = Path(tempfile.mkdtemp(prefix="market-spine-", dir=parent))
             home.give(folder)
@@ -178,7 +190,7 @@ def socket_folder(home: Home) -> Path:
     raise WarehouseError(f"{home.data}: the path is too long for a socket; set TMPDIR to a short folder")
 
 
-def _run_as(account: Account | None) -> dict[str, object]:
+def _run_as(account: Account | None) -> RunAs:
     return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
@@ -260,7 +272,7 @@ def _can_run(programs: Path, account: Account) -> bool:
     try:
         done = subprocess.run(
             [programs / "initdb", "--version"], capture_output=True, cwd="/", check=False, **_run_as(account)
-        )  # type: ignore[call-overload]
+        )
     except OSError:
         return False
     return bool(done.returncode == 0)
@@ -273,7 +285,7 @@ def _can_enter(folder: Path, account: Account) -> bool:
         cwd="/",
         check=False,
         **_run_as(account),
-    )  # type: ignore[call-overload]
+    )
     return bool(done.returncode == 0)
 
 
@@ -286,5 +298,4 @@ def _memory() -> int:
 
 
 def _roomy_shared_memory() -> bool:
-    folder = Path("/dev/shm")  # noqa: S108 - only measured
-    return folder.exists() and shutil.disk_usage(folder).total >= 512 * MEGABYTE
+    return SHARED_MEMORY.exists() and shutil.disk_usage(SHARED_MEMORY).total >= 512 * MEGABYTE

@@ -10,7 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,6 +23,8 @@ from market_spine.warehouse.schema import BUILD, LEAVES
 from market_spine.warehouse.sql import qualified, statements
 
 Connection = psycopg.Connection[tuple[object, ...]]
+
+_RANDOM = random.SystemRandom()
 
 # First key of the two-key advisory locks, one a table: the second is the day's ordinal.
 LOCKS = {"otc_trades_raw": 41_001, "otc_trades": 41_002, "otc_metrics_daily": 41_003}
@@ -151,7 +154,7 @@ class Warehouse:
                         )
             except psycopg.errors.LockNotAvailable:
                 # the runs that wait must not ask again in step
-                time.sleep(random.uniform(0.02, 0.1) * (attempt + 1))  # noqa: S311 - no secret
+                time.sleep(_RANDOM.uniform(0.02, 0.1) * (attempt + 1))
             else:
                 return
         raise PartitionLocked(
@@ -172,19 +175,27 @@ def plain_url(url: str) -> str:
 
 
 def in_parallel(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run the tasks at once, a thread each (psycopg waits without the interpreter lock); the first error is raised."""
+    """Run the tasks at once, a thread each (psycopg waits without the interpreter lock); the first error is raised.
+
+    Each has a copy of the caller's context, so that its log lines and spans are still about the caller's work.
+    """
     if len(tasks) == 1:
         tasks[0]()
         return
     errors: list[BaseException] = []
 
-    def guarded(task: Callable[[], None]) -> None:
-        try:
-            task()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller below, whatever it is
+    def keep(_kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Whatever a thread raises is the caller's to hear, below."""
+        if error is not None:
             errors.append(error)
+        return True
 
-    threads = [threading.Thread(target=guarded, args=(task,), daemon=True) for task in tasks]
+    def guarded(task: Callable[[], None]) -> None:
+        with ExitStack() as stack:
+            stack.push(keep)
+            task()
+
+    threads = [threading.Thread(target=copy_context().run, args=(guarded, task), daemon=True) for task in tasks]
     for thread in threads:
         thread.start()
     for thread in threads:

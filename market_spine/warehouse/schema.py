@@ -22,9 +22,9 @@ from sqlalchemy import (
     Numeric,
     Table,
     Text,
+    make_url,
     text,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.schema import CreateColumn
 
@@ -255,6 +255,14 @@ otc_dead_letters = Table(
     comment="Sessions whose last try failed, until they are retried, discarded or materialized.",
 )
 
+otc_dead_letter_counts = Table(
+    "otc_dead_letter_counts",
+    metadata,
+    Column("asset", CODE, primary_key=True, comment="First asset of the sessions that could not be built."),
+    Column("letters", BigInteger, nullable=False, comment="Dead letters of it that retention has removed."),
+    comment="Dead letters that are gone, so that their count never falls.",
+)
+
 otc_quality = Table(
     "otc_quality",
     metadata,
@@ -384,5 +392,5 @@ def shape_of(table: Table) -> str:
     ``LIKE`` would hold the table itself until the end of the transaction: two runs that each build a small day in one
     transaction then deadlock when both put their leaf in (found by a backfill of 250 sessions).
     """
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = make_url("postgresql+psycopg://").get_dialect()()
     return ", ".join(str(CreateColumn(column).compile(dialect=dialect)) for column in table.columns)

@@ -65,6 +65,12 @@ def rounded(value: Decimal | None, places: int) -> Decimal | None:
     return None if value is None else value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
+def exact(value: Value) -> Decimal:
+    """A value that must be an exact number."""
+    assert isinstance(value, Decimal), value
+    return value
+
+
 def total(values: Sequence[Decimal]) -> Decimal:
     return sum(values, Decimal(0))
 
@@ -244,11 +250,11 @@ def look_back(rows: Mapping[tuple[str, date], dict[str, Value]], computed: set[d
                 row[f"adv{length}"] = None
                 continue
             volumes = [rows[symbol, one]["total_volume"] for one in days if (symbol, one) in rows]
-            row[f"adv{length}"] = rounded(total(volumes) / length, 6)  # type: ignore[arg-type]
-        typical, shares = row["adv20"], row["total_volume"]
-        row["rel_volume"] = float(shares / typical) if typical else None  # type: ignore[operator]
+            row[f"adv{length}"] = rounded(total([exact(one) for one in volumes]) / length, 6)
+        typical = row["adv20"]
+        row["rel_volume"] = float(exact(row["total_volume"]) / exact(typical)) if typical else None
         previous, close = closes.get(symbol), row["close_price"]
         row["prev_close"] = previous
-        row["return_cc"] = float(close / previous - 1) if close and previous else None  # type: ignore[operator]
+        row["return_cc"] = float(exact(close) / previous - 1) if close and previous else None
         if isinstance(close, Decimal):
             closes[symbol] = close

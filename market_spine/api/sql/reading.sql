@@ -71,6 +71,10 @@ m.known_from <= %(as_of)s AND (m.known_to > %(as_of)s OR m.known_to IS NULL)
 -- Behind the last row of the page before.
 (m.symbol, m.trade_date) > (%(after_symbol)s, %(after_date)s::date)
 
+-- name: after_revision
+-- Behind the last row of the page before.
+(m.trade_date, m.revision) > (%(after_date)s::date, %(after_revision)s::integer)
+
 -- name: filled
 -- A row for each of some symbols and sessions, with nulls where nothing was published.
 (SELECT s.symbol COLLATE "C" AS symbol, d.trade_date, {columns}

@@ -198,6 +198,7 @@ SELECT count(*), coalesce(sum(bytes), 0) FROM gone;
 
 -- name: delete_runs
 -- Runs without operational events, with their tags and what they hold of concurrency limits; none that came to life again.
+-- What the counts of runs (tally.sql) lack of them is added in the same breath.
 WITH old AS (
     SELECT run_id FROM runs WHERE run_id = ANY(%(runs)s) AND status = ANY(%(finished)s)),
 tags AS (
@@ -207,7 +208,9 @@ steps AS (
 slots AS (
     UPDATE concurrency_slots SET run_id = NULL, step_key = NULL WHERE run_id = ANY(ARRAY(SELECT run_id FROM old))),
 gone AS (
-    DELETE FROM runs WHERE run_id = ANY(ARRAY(SELECT run_id FROM old)) RETURNING run_id)
+    DELETE FROM runs WHERE run_id = ANY(ARRAY(SELECT run_id FROM old)) RETURNING run_id),
+facts AS MATERIALIZED ({facts}),
+{adding}
 SELECT count(*), coalesce(sum(o.bytes), 0) FROM gone JOIN old_runs AS o USING (run_id);
 
 -- name: delete_rows
@@ -242,9 +245,13 @@ pg_column_size(reason) + coalesce(pg_column_size(note), 0) + 180
 SELECT count(*), coalesce(sum({bytes}), 0) FROM otc_dead_letters WHERE resolved_at < %(before)s;
 
 -- name: delete_letters
--- The next of them.
+-- The next of them; how many there were of each asset stays counted.
 WITH gone AS (
     DELETE FROM otc_dead_letters
     WHERE id = ANY(ARRAY(SELECT id FROM otc_dead_letters WHERE resolved_at < %(before)s LIMIT %(limit)s))
-    RETURNING {bytes} AS bytes)
+    RETURNING asset, {bytes} AS bytes),
+counted AS (
+    INSERT INTO otc_dead_letter_counts AS c (asset, letters)
+    SELECT asset, count(*) FROM gone GROUP BY asset
+    ON CONFLICT (asset) DO UPDATE SET letters = c.letters + excluded.letters)
 SELECT count(*), coalesce(sum(bytes), 0) FROM gone;
