@@ -150,7 +150,7 @@ class Settings:
     ui_url: WebAddress = _setting(
         "MARKET_SPINE_UI_URL",
         WebAddress(""),
-        "address at which people's browsers find the Dagster UI, for links to it; empty: that of MARKET_SPINE_WEBSERVER",
+        "address at which browsers find the Dagster UI, for links to it; empty: that of MARKET_SPINE_WEBSERVER",
     )
     queue_limit: int = _setting(
         "MARKET_SPINE_QUEUE_LIMIT", 1100, "queued runs at which nothing more is accepted", least=1

@@ -80,9 +80,6 @@ def metric_fields(wanted: Sequence[str]) -> tuple[str, ...]:
         names = list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise Problem(
-            "unknown_field",
-            f"no field is named {', '.join(name or repr(name) for name in unknown)}; there are {ALL}, {', '.join(known)}",
-            field="fields",
-        )
+        said = ", ".join(name or repr(name) for name in unknown)
+        raise Problem("unknown_field", f"no field is named {said}; there are {ALL}, {', '.join(known)}", field="fields")
     return tuple(dict.fromkeys((*METRIC_KEY, *names)))
