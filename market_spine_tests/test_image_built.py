@@ -13,6 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,11 @@ class Composed:
             return dict(connection.execute("SELECT run_id, status FROM runs").fetchall())
 
     def stop(self) -> None:
-        for process in self.running.values():
+        for name, process in self.running.items():
+            # Taking another account on, process 1 stopped hearing of its parent's death: it is ended itself, which
+            # ends everything in its namespace.
+            with suppress(psutil.NoSuchProcess, IndexError):
+                self.first_process(name).kill()
             process.kill()
             process.wait()
 
