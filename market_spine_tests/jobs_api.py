@@ -168,7 +168,7 @@ def _handler(api: JobsApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
+        def log_message(self, *_: object) -> None:
             """Keep the tests' output clean."""
 
     return Handler

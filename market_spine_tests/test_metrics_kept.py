@@ -124,7 +124,7 @@ def test_a_batch_that_is_rolled_back_counts_nothing(old: Orchestra) -> None:
     with watched(old) as api:
         before = counters(api)
         with storage_of(old).connect() as connection:
-            connection.execute(f"TRUNCATE {tables}")  # type: ignore[call-overload]
+            connection.execute(f"TRUNCATE {tables}")
             connection.execute("INSERT INTO market_spine.counted_up_to (id, not_ended) VALUES (0, '{}')")
             connection.execute(
                 """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
