@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Column, Date, Double, Integer, Numeric, Table
+from sqlalchemy import Boolean, Column, Double, Integer, Numeric, Table
 
 from market_spine.api.problems import Problem
+from market_spine.warehouse.arrow import arrow_type
 from market_spine.warehouse.schema import otc_metrics_daily, otc_trades
 
 METRIC_KEY = ("symbol", "trade_date", "revision")
@@ -32,24 +33,9 @@ class Known:
 
 def _known(column: "Column[object]") -> Known:
     kind = column.type
-    arrow = pa.string()
-    if isinstance(kind, Double):
-        arrow = pa.float64()
-    elif isinstance(kind, Numeric):
-        arrow = pa.decimal128(kind.precision, kind.scale)
-    elif isinstance(kind, BigInteger):
-        arrow = pa.int64()
-    elif isinstance(kind, Integer):
-        arrow = pa.int32()
-    elif isinstance(kind, Boolean):
-        arrow = pa.bool_()
-    elif isinstance(kind, Date):
-        arrow = pa.date32()
-    elif getattr(kind, "timezone", False):
-        arrow = pa.timestamp("us", tz="UTC")
     # A double may be NaN, which JSON has no number for; decimals of these tables are finite by their rules of validity.
     number = isinstance(kind, Numeric | Integer) and not isinstance(kind, Double)
-    return Known(str(column.comment), number, isinstance(kind, Boolean), arrow)
+    return Known(str(column.comment), number, isinstance(kind, Boolean), arrow_type(column))
 
 
 def _columns(table: Table, *without: str) -> dict[str, Known]:

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -20,6 +19,7 @@ from market_spine.api.columns import Known
 from market_spine.api.database import Reader, Values
 from market_spine.api.negotiation import ARROW, CSV
 from market_spine.api.pages import CACHE, VARY
+from market_spine.warehouse.arrow import read_rows
 
 BLOCK_BYTES = 2 * 1024 * 1024
 """Text that becomes one record batch: enough for Arrow to be quick, and little to hold."""
@@ -133,18 +133,4 @@ class _Sink:
 
 
 def _write(writer: pa.RecordBatchStreamWriter, text: bytes, schema: pa.Schema) -> None:
-    table = csv.read_csv(
-        pa.BufferReader(text),
-        # one block: PostgreSQL's rows may hold line ends in quotes, and a second thread would only wait for the first
-        read_options=csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=len(text) + 1),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=schema,
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            true_values=["true"],
-            false_values=["false"],
-        ),
-    )
-    writer.write_table(table.cast(schema))
+    writer.write_table(read_rows(text, schema).cast(schema))

@@ -17,7 +17,7 @@ from sqlalchemy import Table
 
 from market_spine.calendar import TradingCalendar, frozen_sessions
 from market_spine.errors import CalendarError, FrameError, NotComputed, RawExpired, SpineError, WarehouseError
-from market_spine.frames.arrow import Decimals, arrow_type, table_of
+from market_spine.frames.arrow import Decimals, frame_type, table_of
 from market_spine.otc.normalize import STATUSES
 from market_spine.otc.reading import KEY, fields_of
 from market_spine.otc.steps import MARKET_DATABASE
@@ -251,7 +251,7 @@ def _calendar() -> TradingCalendar:
 def _types(table: Table, names: Sequence[str], decimals: Decimals) -> dict[str, pa.DataType]:
     if decimals not in get_args(Decimals):
         raise FrameError(f"decimals is {decimals!r}; there are {' and '.join(get_args(Decimals))}")
-    return {name: arrow_type(table.columns[name], decimals) for name in names}
+    return {name: frame_type(table.columns[name], decimals) for name in names}
 
 
 def _named(fields: str | Sequence[str]) -> tuple[str, ...]:
