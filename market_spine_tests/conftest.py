@@ -23,6 +23,7 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.sql import statements
 from market_spine_tests.driving import DatabaseFactory, Platform
 from market_spine_tests.letters import Post
+from market_spine_tests.old_runs import FEW_SESSIONS, OldRuns, old_runs
 from market_spine_tests.orchestrated import Orchestra, shared_orchestra
 from market_spine_tests.outside_server import MINE, VARIABLE, OutsideServer
 from market_spine_tests.played_daemon import forget_requests
@@ -158,3 +159,22 @@ def unasked(shared: Orchestra) -> Orchestra:
 def post(world: Orchestra) -> Post:
     """Dead letters of three sessions that no other test has touched."""
     return Post(world, [0])
+
+
+@pytest.fixture(scope="module")
+def few_old_runs(
+    server: EmbeddedServer, new_database: DatabaseFactory, short_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OldRuns]:
+    """An instance with 600 runs of long ago."""
+    with new_database() as url:
+        folder = tmp_path_factory.mktemp("few")
+        settings = Settings(database_url=url, landing=folder / "landing", state_dir=folder / "state")
+        with old_runs(server, settings, folder, 600, FEW_SESSIONS) as made:
+            yield made
+
+
+@pytest.fixture
+def old(few_old_runs: OldRuns) -> Iterator[Orchestra]:
+    """A copy of it, to be cleaned up."""
+    with few_old_runs.copy() as copy:
+        yield copy

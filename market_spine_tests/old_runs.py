@@ -33,6 +33,7 @@ from market_spine_tests.orchestrated import TABLES, Orchestra, dagster_database,
 FIRST_SESSION = date(2025, 1, 2)
 NOW = datetime.now(UTC)
 KEEP = timedelta(days=30)
+FEW_SESSIONS = 50
 SESSIONS = TradingCalendar(FIRST_SESSION).sessions(FIRST_SESSION, date(2026, 3, 12))
 STATUSES = """
 query ($key: AssetKeyInput!) {

@@ -1,35 +1,29 @@
 """A clean-up of Dagster's storage: what goes, what stays, and that nobody notices.
 
-Belongs here: runs, events, ticks and dead letters, the nightly job, the command. Does not belong here: raw reports
-(``test_raw_retention``).
+Belongs here: runs, events, ticks and dead letters. Does not belong here: raw reports (``test_raw_retention``), the
+nightly job and the command (``test_cleaning``).
 """
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from dagster import DagsterRunStatus, DefaultScheduleStatus
 
-from market_spine.automation.cleanup import CLEANUP, EVERY_NIGHT
-from market_spine.calendar import ZONE_NAME
 from market_spine.errors import LedgerError
 from market_spine.ledger import retention
 from market_spine.ledger.retention import Removed, Retention
 from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Warehouse
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.old_runs import (
+    FEW_SESSIONS,
     KEEP,
     NOW,
     SESSIONS,
@@ -45,25 +39,8 @@ from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver
 
 BEFORE = NOW - KEEP
 READER_MS = 200
-FEW_SESSIONS, MANY_SESSIONS = 50, 150
+MANY_SESSIONS = 150
 COUNTED = ("runs", "run_tags", "event_logs", "asset_event_tags", "asset_check_executions", "snapshots", "job_ticks")
-
-
-@pytest.fixture(scope="module")
-def few(
-    server: EmbeddedServer, new_database: DatabaseFactory, short_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OldRuns]:
-    with new_database() as url:
-        folder = tmp_path_factory.mktemp("few")
-        settings = Settings(database_url=url, landing=folder / "landing", state_dir=folder / "state")
-        with old_runs(server, settings, folder, 600, FEW_SESSIONS) as made:
-            yield made
-
-
-@pytest.fixture
-def old(few: OldRuns) -> Iterator[Orchestra]:
-    with few.copy() as copy:
-        yield copy
 
 
 def cleaner(orchestra: Orchestra, *, dry_run: bool = False) -> Retention:
@@ -275,9 +252,9 @@ def test_only_dead_letters_resolved_long_ago_go(old: Orchestra) -> None:
 
 
 def test_a_killed_clean_up_leaves_whole_batches_and_the_next_one_ends_where_an_undisturbed_one_does(
-    few: OldRuns,
+    few_old_runs: OldRuns,
 ) -> None:
-    with few.copy() as undisturbed, few.copy() as killed:
+    with few_old_runs.copy() as undisturbed, few_old_runs.copy() as killed:
         cleaner(undisturbed).runs(BEFORE)
         total = counts(killed)["runs"]
         # Held by somebody else, a run in the middle makes its batch wait: that is where the process is killed.
@@ -348,77 +325,3 @@ def test_rows_that_others_hold_end_the_clean_up_with_a_line(old: Orchestra, monk
 
 
 # --- every night, and by hand
-
-
-def test_the_nightly_job_cleans_up_and_says_so(old: Orchestra) -> None:
-    schedule = old.defs.get_repository_def().get_schedule_def("nightly_cleanup")
-    assert (schedule.cron_schedule, schedule.execution_timezone) == (EVERY_NIGHT, ZONE_NAME)
-    assert schedule.default_status is DefaultScheduleStatus.RUNNING
-    job = old.defs.resolve_job_def(CLEANUP)
-    assert (job.tags["market_spine/lane"], job.tags["dagster/priority"]) == ("normal", "-5")
-    before = counts(old)["runs"]
-    done = job.execute_in_process(instance=old.instance)
-    assert done.success
-    assert counts(old)["runs"] < before
-    (output,) = [event.step_output_data for event in done.all_events if event.event_type_value == "STEP_OUTPUT"]
-    assert output.metadata["runs removed"].value == before - counts(old)["runs"] + 1
-    assert not list(old.home.rglob("delete_what_is_past_its_time*/result"))
-    run = old.instance.get_run_by_id(done.run_id)
-    assert run is not None
-    assert run.status is DagsterRunStatus.SUCCESS
-
-
-def spine(orchestra: Orchestra, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "market_spine.cli.main", *arguments],
-        env={**os.environ, **orchestra.environment},
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_the_command_counts_first_and_then_removes_as_many(old: Orchestra) -> None:
-    dry = spine(old, "cleanup", "--dry-run", "--json")
-    assert dry.returncode == 0, dry.stderr
-    answer = json.loads(dry.stdout)
-    assert answer["dry_run"]
-    assert [part["part"] for part in answer["parts"]] == ["runs", "ticks", "dead-letters", "raw"]
-    done = spine(old, "cleanup", "--only", "runs", "--json")
-    assert json.loads(done.stdout)["parts"] == answer["parts"][:1]
-    table = spine(old, "cleanup")
-    assert "bytes" in table.stdout
-    assert "kept: " in table.stdout
-
-
-def test_a_part_that_fails_holds_up_no_other_and_is_named_at_the_end(old: Orchestra) -> None:
-    with storage_of(old).connect() as other:
-        other.execute(retention.SQL("lock_cleanup"))
-        done = spine(old, "cleanup", "--json")
-    assert done.returncode == 1
-    answer = json.loads(done.stdout)
-    assert [part["part"] for part in answer["parts"]] == ["dead-letters", "raw"]
-    assert set(answer["failed"]) == {"runs", "ticks"}
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("spine: runs failed: another clean-up is under way")
-    assert "ticks failed: another clean-up is under way" in line
-    assert line.endswith("(dead-letters, raw done)")
-
-
-def test_a_night_in_which_a_part_fails_ends_as_failed_with_what_the_others_removed(old: Orchestra) -> None:
-    with storage_of(old).connect() as other:
-        other.execute(retention.SQL("lock_cleanup"))
-        done = old.defs.resolve_job_def(CLEANUP).execute_in_process(instance=old.instance, raise_on_error=False)
-    assert not done.success
-    (event,) = [one for one in done.all_events if one.event_type_value == "STEP_FAILURE"]
-    failure = event.step_failure_data.user_failure_data
-    assert failure is not None
-    assert "runs failed: another clean-up is under way" in (failure.description or "")
-    assert "dead letters removed" in failure.metadata
-    assert "runs removed" not in failure.metadata
-
-
-def test_a_part_that_does_not_exist_is_refused(old: Orchestra) -> None:
-    refused = spine(old, "cleanup", "--only", "runs,stars")
-    assert (refused.returncode, "stars" in refused.stderr) == (2, True)
