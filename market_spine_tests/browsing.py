@@ -8,7 +8,6 @@ Belongs here: the life of server and browser, and what several tests ask a page.
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from market_spine_tests.processes import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 40
@@ -86,9 +87,7 @@ class Served:
 @contextmanager
 def served(environment: Mapping[str, str]) -> Iterator[Served]:
     """One that runs for as long as the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with TemporaryDirectory(prefix="spine-api-") as folder:
         made = Served(environment, port, Path(folder) / "api.log")
         try:

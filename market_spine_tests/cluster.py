@@ -31,7 +31,7 @@ from market_spine_tests.helm import ROOT, Object, render_companion, render_dagst
 from market_spine_tests.jobs_api import JobsApi, Secrets, environment_of, jobs_api, on_this_machine
 from market_spine_tests.kubernetes_objects import find
 from market_spine_tests.orchestrated import dagster_database
-from market_spine_tests.scraping import free_port
+from market_spine_tests.processes import free_port
 
 LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""

@@ -15,7 +15,6 @@ A fixture of one's own, module-wide, because a start takes about ten seconds::
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -44,6 +43,7 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Warehouse, plain_url
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.orchestrated import PROJECT, dagster_database
+from market_spine_tests.processes import free_port
 
 CODE_SERVER, WEBSERVER, DAEMON = "code_server", "webserver", "daemon"
 LOCATION = "market_spine"
@@ -304,7 +304,7 @@ def deployed(
             chosen = replace(
                 base,
                 dagster_database_url=server.url(name),
-                webserver_url=WebAddress(f"http://127.0.0.1:{_free_port()}"),
+                webserver_url=WebAddress(f"http://127.0.0.1:{free_port()}"),
                 **(settings or {}),
             )
             chosen.landing.mkdir(parents=True, exist_ok=True)
@@ -327,9 +327,3 @@ def _python_path() -> str:
 def _rows(url: str, query: str, values: tuple[object, ...]) -> list[Row]:
     with psycopg.connect(plain_url(url)) as connection:
         return connection.execute(query, values or None).fetchall()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 Belongs here: asking and parsing. Does not belong here: expectations.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -104,13 +103,6 @@ def a_run(world: Orchestra, status: DagsterRunStatus = DagsterRunStatus.QUEUED, 
         ),
     )
     return run.run_id
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end(world: Orchestra, run_id: str, *, failed: bool = False) -> None:

@@ -3,15 +3,21 @@
 Belongs here: errors of every route, the id of a request. Does not belong here: what a route answers when all is well.
 """
 
+import http.client
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
 from market_spine.api import cursors, problems
 from market_spine.api.columns import metric_columns
+from market_spine.api.protocol import LONGEST_ADDRESS
+from market_spine_tests.processes import serving_process
 from market_spine_tests.serving import (
     METRICS,
     QUALITY,
@@ -217,6 +223,36 @@ def test_a_failure_that_nobody_expected_is_a_problem_too(
     assert "secret" not in answer.text
     assert "find-me" in caplog.text
     assert "secret of the code" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def place(shared_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of the API in a process of its own: the server is a part of these answers."""
+    folder = tmp_path_factory.mktemp("process")
+    environment = {**os.environ, "DATABASE_URL": shared_database, "DAGSTER_DATABASE_URL": shared_database}
+    with serving_process(environment, folder) as (address, _lines):
+        yield address.removeprefix("http://")
+
+
+def asked(place: str, method: str, target: str) -> httpx.Response:
+    """The answer to a request line that a careful client would not write."""
+    with closing(http.client.HTTPConnection(place, timeout=20)) as connection:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+
+
+@pytest.mark.parametrize(("method", "target"), [("GET", f"{METRICS}?symbol={'ACME,' * 13_200}"), ("FETCH", SYMBOLS)])
+def test_what_is_no_request_is_a_problem_and_the_connection_ends(place: str, method: str, target: str) -> None:
+    answer = asked(place, method, target)
+    assert_problem(answer, "bad_request", says="longer than 65,535 bytes")
+    assert answer.headers["connection"] == "close"
+
+
+def test_the_longest_address_that_is_said_to_be_taken_is_taken(place: str) -> None:
+    target = f"{SYMBOLS}?long=".ljust(LONGEST_ADDRESS, "a")
+    assert_problem(asked(place, "GET", target), "unknown_parameter", field="long")
+    assert_problem(asked(place, "GET", f"{target}a"), "bad_request")
 
 
 def test_every_code_is_documented_where_it_is_answered(api: Api) -> None:

@@ -6,7 +6,6 @@ Belongs here: generated requests. Does not belong here: requests chosen by hand,
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import deployed
 from market_spine_tests.driving import Platform
 from market_spine_tests.orchestrated import DAYS, dagster_database
+from market_spine_tests.processes import free_port
 from market_spine_tests.serving import FIRST, week
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,16 +94,16 @@ def schemathesis(address: str, folder: Path, *more: str, token: str = "", phases
         "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=360)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]
+    # What it found stands at the beginning, behind it addresses of any length; the seed at the end.
+    lines = [line[:500] for line in done.stdout.splitlines()]
+    assert done.returncode == 0, "\n".join([*lines[:100], "...", *lines[-40:], done.stderr[-1000:]])
     return done.stdout
 
 
 @contextmanager
 def spine_api(settings: Mapping[str, str], folder: Path) -> Iterator[str]:
     """The command itself, in a process of its own; it logs to a file: a pipe that nobody reads would stop it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "market_spine.cli.main", "api", "--port", str(port)]
     log = folder / "api.log"
     with log.open("w") as output:

@@ -7,7 +7,6 @@ Does not belong here: what each metric says (``test_metrics``), when each alert 
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from market_spine_tests.driving import DatabaseFactory
 from market_spine_tests.helm import render_companion
 from market_spine_tests.kubernetes_objects import find
 from market_spine_tests.orchestrated import PROJECT, deliver
+from market_spine_tests.processes import free_port
 from market_spine_tests.promql import (
     OTHER_EXPORTERS,
     RULES,
@@ -106,12 +106,6 @@ def wait_for(question: Callable[[], Any], seconds: float = READY_SECONDS) -> Any
             return answer
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {why or answer}"
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -5,7 +5,6 @@ services in containers (``test_image_built``).
 """
 
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 
@@ -17,6 +16,7 @@ from market_spine.cli.main import app
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import Deployed, deployed
+from market_spine_tests.processes import free_port
 
 
 def health(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -37,10 +37,9 @@ def site(
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def port() -> int:
+    """A port that nobody listens on."""
+    return free_port()
 
 
 @pytest.fixture
@@ -84,9 +83,9 @@ def test_a_role_that_does_not_exist_is_refused_with_those_that_do() -> None:
 
 
 @pytest.mark.parametrize("role", ["webserver", "api", "code-server"])
-def test_a_service_that_is_away_is_not_healthy(role: str, free_port: int) -> None:
-    said = complaint(health(role, "--port", str(free_port)))
-    assert said.startswith(f"spine: 127.0.0.1:{free_port}")
+def test_a_service_that_is_away_is_not_healthy(role: str, port: int) -> None:
+    said = complaint(health(role, "--port", str(port)))
+    assert said.startswith(f"spine: 127.0.0.1:{port}")
     assert "does not answer" in said
 
 
@@ -119,12 +118,12 @@ def test_the_webserver_answers(site: Deployed) -> None:
     ],
 )
 def test_a_service_is_healthy_once_it_answers(
-    site: Deployed, free_port: int, role: str, command: tuple[str, ...], says: str
+    site: Deployed, port: int, role: str, command: tuple[str, ...], says: str
 ) -> None:
-    site._start(role, *command, str(free_port))
+    site._start(role, *command, str(port))
     try:
-        done = site.wait_for(lambda: (found := health(role, "--port", str(free_port))).exit_code == 0 and found)
-        assert done.stdout == f"{role}: 127.0.0.1:{free_port}{says}\n"
+        done = site.wait_for(lambda: (found := health(role, "--port", str(port))).exit_code == 0 and found)
+        assert done.stdout == f"{role}: 127.0.0.1:{port}{says}\n"
     finally:
         site.kill(role)
 

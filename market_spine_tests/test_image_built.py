@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -25,6 +24,7 @@ import pytest
 
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.embedded_home import bundled_programs
+from market_spine_tests.processes import free_port
 from market_spine_tests.test_compose import PORTS, SECRETS, composed
 from market_spine_tests.without_engine import ROOT, Build, Stage, can_build
 
@@ -165,7 +165,7 @@ class Composed:
 def platform(image: Stage, short_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """Databases made by compose's own script, and every service started in the order of its depends_on."""
     folder = tmp_path_factory.mktemp("platform")
-    ports = {port: _free_port() for port in PORTS}
+    ports = {port: free_port() for port in PORTS}
     with EmbeddedServer(short_folder / "composed") as server:
         admin = urlsplit(server.tcp_url("postgres"))
         subprocess.run(
@@ -205,12 +205,6 @@ def platform(image: Stage, short_folder: Path, tmp_path_factory: pytest.TempPath
             yield made
         finally:
             made.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_files_that_have_landed_become_metrics_that_the_api_serves(platform: Composed) -> None:

@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -12,7 +14,6 @@ from typing import Any
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from market_spine.calendar import TradingCalendar
 from market_spine.errors import FileRefused, LandingError, NoFile, SettingsError
@@ -24,6 +25,7 @@ from market_spine.otc.remote import READ_AHEAD_BYTES, RemotePath, Stamp, locatio
 from market_spine.settings import LandingAddress, Settings
 from market_spine.warehouse.engine import Warehouse
 from market_spine_tests.orchestrated import DAYS, HEADER, report
+from market_spine_tests.processes import free_port, wait_for
 
 DAY, NEXT, _ = DAYS
 FEEDS = load_feeds()
@@ -36,12 +38,24 @@ def text(day: date, count: int = 10) -> bytes:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A server that speaks S3, with a bucket; s3fs finds it by the variables its users set."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    """A server that speaks S3, with a bucket; s3fs finds it by the variables its users set.
+
+    In a process of its own: a test counts the memory of this one.
+    """
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(Path(sys.executable).with_name("moto_server")), "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"{address}/moto-api/data.json", server)
+        yield from _with_a_bucket(address)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _with_a_bucket(address: str) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", address)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -50,7 +64,6 @@ def s3() -> Iterator[Any]:
         filesystem.mkdir("deliveries")
         yield filesystem
         fsspec.get_filesystem_class("s3").clear_instance_cache()
-    server.stop()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.old_runs import storage_of
 from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver, shared_orchestra
+from market_spine_tests.processes import free_port
 from market_spine_tests.scraping import (
     BY_JOB,
     COMPLETED,
@@ -32,7 +33,6 @@ from market_spine_tests.scraping import (
     count_everything,
     counters,
     end,
-    free_port,
     risen,
     scraped,
     settings_of,

@@ -25,7 +25,8 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.old_runs import storage_of
 from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver, shared_orchestra
-from market_spine_tests.scraping import FULL, a_run, families, free_port, scraped, settings_of, watched
+from market_spine_tests.processes import free_port
+from market_spine_tests.scraping import FULL, a_run, families, scraped, settings_of, watched
 from market_spine_tests.serving import Api, assert_problem, serving
 from market_spine_tests.test_metrics_sessions import GOOD
 

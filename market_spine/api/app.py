@@ -159,8 +159,9 @@ class _Application(FastAPI):
             for path, methods in (read | ledger_documentation.ANSWERS | health_documentation.ANSWERS).items():
                 for method, answers in methods.items():
                     operation = made["paths"][path][method]
-                    # as written: FastAPI leaves out every null of an example
-                    operation["responses"] = {str(status): answer for status, answer in answers.items()}
+                    # as written: FastAPI leaves out every null of an example; 400 comes before any route (``protocol``)
+                    all_answers = {400: documentation.problem_answer("bad_request")} | answers
+                    operation["responses"] = {str(status): answer for status, answer in all_answers.items()}
                     if path.startswith(PREFIX):
                         operation["security"] = may_read if method == "get" else [{"token": []}]
             self.openapi_schema = made

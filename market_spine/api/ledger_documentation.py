@@ -136,7 +136,6 @@ def _write(
     full = {429: problem_answer("queue_full")} if queued else {}
     return {
         status: said,
-        400: problem_answer("bad_request"),
         401: problem_answer("unauthenticated"),
         403: problem_answer("writes_disabled", "insufficient_scope"),
         **({404: problem_answer("not_found")} if one else {}),

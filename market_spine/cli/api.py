@@ -22,6 +22,7 @@ def api(
     import uvicorn
 
     from market_spine.api.app import build_app
+    from market_spine.api.protocol import Protocol
     from market_spine.cli.services import deployment
     from market_spine.observability import traces
     from market_spine.observability.logs_setup import configure
@@ -40,6 +41,7 @@ def api(
             app,
             host=host,
             port=port,
+            http=Protocol,
             log_level="warning",
             # its lines go the way of ours, and of each request ours says more
             log_config=None,
