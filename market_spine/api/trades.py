@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from market_spine.api import cursors, negotiation, pages, queries, streams
-from market_spine.api.columns import trade_columns
+from market_spine.api.columns import QUOTED, trade_columns
 from market_spine.api.context import context_of
 from market_spine.api.database import Row
 from market_spine.api.parameters import Day, Flag, Paged, Symbol
@@ -73,7 +73,7 @@ async def day_trades(request: Request) -> Response:
         everything = tuple(name for name in conditions if name != "after_trade")
         query = queries.counted(queries.TRADES, everything)
         count = str((await context.reader.rows(query, values, prepare=False))[0][0])
-    pattern = pages.template(tuple(trade_columns()), ("trade_date",))
+    pattern = pages.template(tuple(trade_columns()), QUOTED)
     return pages.json_response(
         pages.page(rows, limit=asked.limit, pattern=pattern, key=_key, name=NAME, count=count), tag
     )
@@ -101,4 +101,4 @@ _SYMBOL, _AT, _SEQ = (tuple(trade_columns()).index(name) for name in ("symbol", 
 
 
 def _key(row: Row) -> tuple[str, str, int]:
-    return str(row[_SYMBOL]).strip('"'), str(row[_AT]).strip('"'), int(str(row[_SEQ]))
+    return str(row[_SYMBOL]), str(row[_AT]).strip('"'), int(str(row[_SEQ]))

@@ -14,14 +14,9 @@ SELECT {columns} FROM {source} AS m WHERE {conditions} ORDER BY {order}
 SELECT count(*) FROM {source} AS m WHERE {conditions}
 
 -- name: metrics_state
--- What an ETag of metrics is made of. Revisions only grow and known_from is a clock: whatever is published later moves the
--- last moment, and rows that only went away move the count.
-SELECT count(*), coalesce(sum(revision), 0), max(known_from)
-FROM (SELECT m.revision, m.known_from FROM {source} AS m WHERE {conditions} {bound}) AS page
-
--- name: bound
--- The end of a page.
-ORDER BY {order} LIMIT %(limit)s
+-- What an ETag of a stream of metrics is made of. Revisions only grow and known_from is a clock: whatever is published later
+-- moves the last moment, and rows that only went away move the count.
+SELECT count(*), coalesce(sum(m.revision), 0), max(m.known_from) FROM {source} AS m WHERE {conditions}
 
 -- name: trades_state
 -- When the day's trades were last replaced.
