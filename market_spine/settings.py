@@ -239,7 +239,10 @@ class Settings:
         "DATABASE_URL, whose login takes that role on",
     )
     api_connections: int = _setting(
-        "MARKET_SPINE_API_CONNECTIONS", 8, "database connections that one API process may open", least=1
+        "MARKET_SPINE_API_CONNECTIONS",
+        8,
+        "database connections that one API process may open: half for pages, half for downloads (CSV, Arrow)",
+        least=2,
     )
     api_query_seconds: int = _setting(
         "MARKET_SPINE_API_QUERY_SECONDS", 10, "how long one JSON answer of the API may keep the database busy", least=1
