@@ -47,13 +47,15 @@ def _symbol(of: int) -> str:
     return f"S{random.randint(1, of):05}"
 
 
-def _columns() -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(name) for name in (*METRIC_KEY, *USUAL_METRICS))
+def usual_query() -> sql.Composed:
+    """A symbol-year: the rows and columns of the API's usual answer, of ``symbol`` from ``first`` to ``last``."""
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in (*METRIC_KEY, *USUAL_METRICS))
+    return SQL("symbol_year", columns=columns)
 
 
 def _bare(chosen: argparse.Namespace) -> dict[str, object]:
     with psycopg.connect(chosen.address, autocommit=True, application_name="bench_bare") as connection:
-        query = SQL("symbol_year", columns=_columns()).as_bytes()
+        query = usual_query().as_bytes()
         cpu = _cpu_of(connection.info.backend_pid)
         began, used = time.perf_counter(), time.process_time()
         count = 0

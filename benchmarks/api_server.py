@@ -1,6 +1,7 @@
 """The API under test and its data: a year of metrics of many symbols, `spine api` in a process of its own.
 
-Belongs here: what every figure of the API needs. Does not belong here: clients (``api_child``), figures.
+Belongs here: what every figure of the API needs, and starting the service it is held against. Does not belong here:
+clients (``api_child``), figures.
 """
 
 import os
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -72,9 +73,7 @@ class Api:
 @contextmanager
 def served(url: str) -> Iterator[Api]:
     """`spine api` in a process of its own, ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = processes.free_port()
     environment = {**os.environ, "DATABASE_URL": url, "DAGSTER_DATABASE_URL": url}
     command = processes.python("-m", "market_spine.cli.main", "api", "--port", str(port))
     with subprocess.Popen(command, env=environment, cwd=PROJECT, stderr=subprocess.DEVNULL) as process:
@@ -87,6 +86,22 @@ def served(url: str) -> Iterator[Api]:
                 except httpx.TransportError:
                     time.sleep(0.1)
             yield Api(psutil.Process(process.pid), address, url)
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def bare_service(url: str) -> Iterator[str]:
+    """The control: a service without anything of ours, ready; its address."""
+    port = processes.free_port()
+    command = processes.python("-m", "benchmarks.bare_service", url, str(port))
+    with subprocess.Popen(command, cwd=PROJECT) as process:
+        try:
+            for _ in range(300):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
 

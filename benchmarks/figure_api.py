@@ -22,7 +22,7 @@ from benchmarks.arena import TEMPLATE, Arena, megabytes
 from benchmarks.measure import Sample, Say
 
 SYMBOLS, ROUNDS, SECONDS = 12_000, 5, 6.0
-SHARE_OF_CAPACITY = 0.8
+SHARE_OF_CAPACITY, CONNECTIONS = 0.8, 16
 ROUTE = "/api/v1/otc/metrics/daily"
 
 
@@ -66,7 +66,7 @@ def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
         per_core: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
         clock: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
         process: dict[str, Sample] = {"bare": Sample(), "api": Sample()}
-        shares, clock_shares, tails = Sample(), Sample(), Sample()
+        shares, clock_shares = Sample(), Sample()
         for number in range(1, chosen.repeat + 1):
             bare = _client("bare", url, *span, *symbols)
             before = api.cpu()
@@ -91,17 +91,33 @@ def _measure(url: str, chosen: argparse.Namespace, say: Say) -> None:
         say(f"P4  one symbol-year, queries per second per core over bare psycopg: {_percent(shares)}; asked: 70%")
         say(f"    the same by the clock, one connection, the client's own time in it: {_percent(clock_shares)}")
         say(f"    CPU of the process alone: bare {_ms(process['bare'])}, API {_ms(process['api'])} a query")
-        capacity = _client("load", address, *span, *symbols, "--connections", "4")
-        rate = SHARE_OF_CAPACITY * capacity["count"] / capacity["seconds"]
-        for _ in range(chosen.repeat):
-            paced = _client("load", address, *span, *symbols, "--connections", "16", "--rate", f"{rate:.1f}")
-            tails.add(paced["p99"] / paced["p50"])
+        with api_server.bare_service(url) as control:
+            _tails({"bare": f"{control}/", "API": address}, (*span, *symbols), chosen.repeat, say)
+        _stream(url, address, span, api, max(2, chosen.repeat // 2), say)
+
+
+def _tails(addresses: Mapping[str, str], asked: tuple[str, ...], rounds: int, say: Say) -> None:
+    """Latencies at 80 % of capacity, the control and the API in turn, each after a look at what it can do just then.
+
+    A machine that others use too slows down by a quarter for tenths of a second; at such a load that makes a queue in
+    front of whatever answers. Only against the control a tail says something of the API.
+    """
+    connections = ("--connections", str(CONNECTIONS))
+    tails = {name: Sample() for name in addresses}
+    for address in addresses.values():
+        _client("load", address, *asked, *connections)
+    for _ in range(rounds):
+        for name, address in addresses.items():
+            most = _client("load", address, *asked, *connections)
+            rate = SHARE_OF_CAPACITY * most["count"] / most["seconds"]
+            paced = _client("load", address, *asked, *connections, "--rate", f"{rate:.1f}")
+            tails[name].add(paced["p99"] / paced["p50"])
             say(
-                f"at {rate:,.0f} a second (80 % of capacity): p50 {paced['p50'] * 1000:.1f} ms, "
+                f"{name} at {rate:,.0f} a second (80 % of capacity): p50 {paced['p50'] * 1000:.1f} ms, "
                 f"p99 {paced['p99'] * 1000:.1f} ms; {_load()}"
             )
-        say(f"P4  p99 over p50 at 80 % of capacity: {tails.median:.1f} x ({_range(tails)}); asked: at most 3 x")
-        _stream(url, address, span, api, max(2, chosen.repeat // 2), say)
+    of = {name: f"{sample.median:.1f} x ({_range(sample)})" for name, sample in tails.items()}
+    say(f"P4  p99 over p50 at 80 % of capacity: {of['API']}, of the bare service {of['bare']}; asked: at most 3 x")
 
 
 def _stream(url: str, address: str, span: tuple[str, ...], api: api_server.Api, rounds: int, say: Say) -> None:

@@ -6,6 +6,7 @@ Belongs here: subprocesses of the harness. Does not belong here: what they do (`
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,13 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None, *,
         raise RuntimeError(f"{' '.join(command[:4])} ended with code {code}: " + " | ".join(lines[-12:]))
     answer = next((json.loads(line) for line in reversed(lines) if line.startswith("{")), {})
     return Finished(taken, max(watch.peak, int(answer.get("peak_bytes", 0))), answer)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def own_peak() -> int:

@@ -8,7 +8,6 @@ Belongs here: the measured rounds. Does not belong here: what is scraped (``mark
 import argparse
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -134,9 +133,7 @@ def _measure(home: dagster_runs.DagsterHome, scrapes: int, say: Say) -> None:
 
 @contextmanager
 def _served(environment: Mapping[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = processes.free_port()
     command = processes.python("-m", "market_spine.cli.main", "api", "--port", str(port))
     with subprocess.Popen(command, env=dict(environment), cwd=PROJECT, stderr=subprocess.DEVNULL) as process:
         try:
