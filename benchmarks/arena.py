@@ -8,7 +8,7 @@ Belongs here: what every figure needs. Does not belong here: figures.
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import count
@@ -75,9 +75,14 @@ class Steps:
     def run(self, day: date, clock: Clock | None = None) -> None:
         """All three for a day; each timed on the clock."""
         clock = clock or Clock()
-        for name, step in self.named().items():
-            with clock.step(name):
-                step(day)
+        with self.keeping():
+            for name, step in self.named().items():
+                with clock.step(name):
+                    step(day)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Keep connections for the next day, as a run does."""
+        return self.intake.warehouse.keeping()
 
 
 @dataclass

@@ -90,5 +90,6 @@ def _build(arena: Arena, url: str, landing: Path, days: Sequence[date]) -> None:
         finally:
             stop.set()
 
-    taken = timed(lambda: in_parallel([normalize, compute]))
+    with steps.keeping():
+        taken = timed(lambda: in_parallel([normalize, compute]))
     arena.say(f"history of {len(days):,} days built in {taken:,.0f} s")

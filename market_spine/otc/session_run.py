@@ -68,7 +68,7 @@ class SessionRun:
         run = self.context.run
         names = [key.to_user_string() for key in self.context.selected_asset_keys]
         try:
-            with observed(run.run_id, run.job_name, run.tags, names):
+            with observed(run.run_id, run.job_name, run.tags, names), self.steps.warehouse.keeping():
                 yield from self._all(days)
         except (SpineError, psycopg.Error, OSError) as error:
             # Outside of any session: the landing folder could not be listed, or a check alone could not be run.

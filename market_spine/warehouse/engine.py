@@ -10,19 +10,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import psycopg
 from psycopg import sql
 
 from market_spine.errors import PartitionLocked, WarehouseError
+from market_spine.warehouse import shelf
 from market_spine.warehouse.schema import BUILD, LEAVES
 from market_spine.warehouse.sql import qualified, statements
 
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = shelf.Connection
 
 _RANDOM = random.SystemRandom()
 
@@ -53,6 +54,11 @@ class Warehouse:
     work_mem_mb: int = 256
     lock_timeout_ms: int = 2000
     lock_tries: int = 30
+    _shelf: shelf.Shelf = field(default_factory=shelf.Shelf, init=False, repr=False, compare=False)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """Within this block, a connection that is done is kept for the next: for work on many days."""
+        return self._shelf.keeping()
 
     @contextmanager
     def connect(self, *, building: bool = False) -> Iterator[Connection]:
@@ -65,6 +71,20 @@ class Warehouse:
         Raises:
             WarehouseError: the server does not answer.
         """
+        connection = self._shelf.take(building) or self._opened(building=building)
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            # Closed, not kept: what an error has left in the session is nobody's to guess. Rolled back before, so that
+            # its locks are gone when the caller hears of it.
+            with suppress(psycopg.Error):
+                connection.rollback()
+            connection.close()
+            raise
+        self._shelf.put_back(building, connection)
+
+    def _opened(self, *, building: bool) -> Connection:
         settings = {"timezone": "UTC", "datestyle": "ISO, YMD", "client_encoding": "UTF8", "jit": "off"}
         if building:
             settings |= {
@@ -77,7 +97,7 @@ class Warehouse:
             }
         options = " ".join(f"-c {key}={value.replace(' ', chr(92) + ' ')}" for key, value in settings.items())
         try:
-            connection = psycopg.connect(
+            return psycopg.connect(
                 plain_url(self.url),
                 options=options,
                 application_name="market_spine",
@@ -88,8 +108,6 @@ class Warehouse:
         except psycopg.OperationalError as error:
             line = str(error).strip().splitlines()[0]
             raise WarehouseError(f"the market database does not answer: {line}; check DATABASE_URL") from error
-        with connection:
-            yield connection
 
     def lock_day(self, connection: Connection, table: str, day: date, *, shared: bool = False) -> None:
         """Hold a day of a table until the transaction ends; waits for whoever holds it.
