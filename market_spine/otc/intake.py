@@ -104,7 +104,7 @@ class Intake:
             more = f" (and {len(refused) - 1} more refused files)" if len(refused) > 1 else ""
             first = refused[0]
             raise FileRefused(first.path, first.line, f"{first.problem}{more}")
-        with self.warehouse.connect() as connection:
+        with self.warehouse.connect(building=True) as connection:
             live = connection.execute(SQL("live_files"), {"report_date": report_date}).fetchall()
         if not live:
             voided = next((file.voided for file in done if file.voided), "")
@@ -325,7 +325,7 @@ class Intake:
         return FileRefused(self._shown(file), line, f"{problem}; nothing of the file was loaded")
 
     def _remember_refusal(self, file: LandedFile, error: FileRefused, run_id: str | None) -> None:
-        with self.warehouse.connect() as connection:
+        with self.warehouse.connect(building=True) as connection:
             connection.execute(
                 SQL("reject"),
                 {

@@ -71,7 +71,7 @@ class MetricsComputer:
                     f"otc_metrics_daily {day}: otc_trades of that day was never built; build it first"
                 )
             leaves = self._leaves(main, day)
-            with self.warehouse.connect() as short:
+            with self.warehouse.connect(building=True) as short:
                 self.warehouse.clear_build(short, prefix)
             outs = [qualified(BUILD, f"{prefix}{number}") for number in range(len(leaves))]
             if len(leaves) == 1:

@@ -185,7 +185,7 @@ class Normalizer:
 
         in_parallel([collect, survey])
         in_parallel([settle, look_for_blanks])
-        with self.warehouse.connect() as connection:
+        with self.warehouse.connect(building=True) as connection:
             return self._slices(connection, work), padded
 
     def _write_twice(self, main: Connection, work: DayPass, slices: list[Slice], padded: set[str]) -> dict[str, int]:
@@ -359,7 +359,7 @@ class Normalizer:
         return {name: work.table(f"{name}{part.number}") for name in ("parent", "aside", "leaf")}
 
     def _clear_leftovers(self, prefix: str) -> None:
-        with self.warehouse.connect() as connection:
+        with self.warehouse.connect(building=True) as connection:
             self.warehouse.clear_build(connection, prefix)
 
 

@@ -35,7 +35,7 @@ def rules_version() -> str:
 
 def bring_up_to_date(warehouse: Warehouse) -> None:
     """Copy the packaged facts where the database holds others; a query where it does not."""
-    with warehouse.connect() as connection:
+    with warehouse.connect(building=True) as connection:
         if _is_current(connection):
             return
         connection.execute(SQL("lock"))

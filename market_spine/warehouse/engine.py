@@ -65,8 +65,8 @@ class Warehouse:
         """A connection in a transaction: committed at the end of the block, rolled back on an error.
 
         Args:
-            building: for statements that read and write a whole day: more memory, no JIT, no parallel workers (a build
-                uses several connections instead).
+            building: for the steps of a day, which read and write all of it: more memory, no JIT, no parallel workers
+                (a build uses several connections instead). Kept ones are handed out only for the same.
 
         Raises:
             WarehouseError: the server does not answer.

@@ -20,7 +20,9 @@ WITH core AS (
            count(*) FILTER (WHERE p) AS p_count,
            sum(price) FILTER (WHERE p) AS p_sum,
            sum(price * price) FILTER (WHERE p) AS p_squares,
-           array_agg(price ORDER BY price) FILTER (WHERE p) AS p_prices,
+           -- both middle prices: the n/2-th and, where n is even, the next one. Sorted symbol by symbol: an aggregate with an
+           -- ORDER BY of its own would have all rows sorted once more, 0.8 of 4 seconds for a million trades.
+           percentile_disc(ARRAY[0.5, 0.500000001]) WITHIN GROUP (ORDER BY price) FILTER (WHERE p) AS middle,
            max(size) FILTER (WHERE v) AS max_trade_size,
            count(*) FILTER (WHERE b) AS block_count,
            coalesce(sum(size) FILTER (WHERE b), 0) AS block_volume,
@@ -115,7 +117,7 @@ SELECT symbol, trade_count, total_volume, total_notional,
        round(total_notional / nullif(total_volume, 0), 10) AS vwap_all,
        round(p_notional / p_volume, 10) AS vwap,
        open_price, open_at, high_price, high_at, low_price, low_at, close_price, close_at,
-       round((p_prices[(p_count + 1) / 2] + p_prices[p_count / 2 + 1]) / 2, 10) AS median_price,
+       round((middle[1] + middle[2]) / 2, 10) AS median_price,
        CASE WHEN p_count >= 2
             THEN sqrt((p_count * p_squares - p_sum * p_sum) / (p_count * (p_count - 1)))::double precision
        END AS stddev_price,
