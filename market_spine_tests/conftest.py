@@ -5,6 +5,7 @@ Belongs here: what more than one test module needs. Does not belong here: data o
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,15 @@ from market_spine_tests.played_daemon import forget_requests
 TEMPLATE = f"template_market_spine{MINE}"
 # Tests end processes, never the machine: what the operating system holds is safe enough, and far quicker.
 QUICK = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "256MB"}
+
+
+def pytest_configure() -> None:
+    """Let every process of a test hear SIGINT, also where a script started the tests with ``&``.
+
+    SIGINT then comes ignored, which is inherited, and Dagster's daemon copies that onto SIGTERM: it would never stop.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -46,6 +46,7 @@ WITH core AS (
                 FROM {leaf}
                 ORDER BY symbol
                 OFFSET 0) AS n
+          ORDER BY symbol  -- it is in that order, but without these words the planner forgets it and sorts once more
           OFFSET 0) AS t
     GROUP BY symbol),
 extremes AS (
