@@ -6,12 +6,9 @@ Belongs here: the command line and the order of the figures. Does not belong her
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
 
 from benchmarks import (
     figure_backfill,
@@ -20,12 +17,12 @@ from benchmarks import (
     figure_history,
     figure_memory,
     machine,
-    processes,
     report,
 )
 from benchmarks.arena import TEMPLATE, Arena
 from benchmarks.measure import Outcome
 from benchmarks.sizes import Sizes, quick_sizes
+from benchmarks.telling import Teller
 from market_spine.cli.services import PROJECT
 
 PAGE = PROJECT / "docs" / "benchmarks.md"
@@ -47,18 +44,13 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """The command line; 1 when a figure could not be measured or misses its limit."""
     chosen = _parser().parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
+    teller = Teller()
+    console, say = teller.console, teller.say
     console.width = max(console.width, WIDTH)
     wanted = set(chosen.only) if chosen.only else set(KEYS)
     sizes = quick_sizes(chosen.repeat or QUICK_REPEAT) if chosen.quick else Sizes()
     if chosen.repeat:
         sizes = replace(sizes, repeat=chosen.repeat)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
-
     say("starting an embedded server of our own")
     with Arena(say, chosen.folder) as arena:
         found = machine.describe(arena.server.url(TEMPLATE))
@@ -66,8 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     report.show(console, found, outcomes)
     whole = not chosen.quick and wanted == set(KEYS)
     if outcomes and (chosen.write or whole):
-        minutes = (time.monotonic() - started) / 60
-        report.write(chosen.page, found, outcomes, rounds=sizes.repeat, minutes=minutes)
+        report.write(chosen.page, found, outcomes, rounds=sizes.repeat, minutes=teller.seconds() / 60)
         console.print(f"written: {chosen.page}")
     missed = any(figure.reached == "no" for outcome in outcomes for figure in outcome.figures)
     return 1 if failed or (missed and not chosen.quick) else 0

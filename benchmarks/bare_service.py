@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import parse_qs
 
-import psycopg
 import uvloop
-from psycopg.types.string import TextLoader
 from psycopg_pool import AsyncConnectionPool
 
 from benchmarks.api_child import usual_query
-from market_spine.api.database import TEXT_TYPES
+from market_spine.api.database import as_text
 from market_spine.settings import Settings
 
 
@@ -29,16 +27,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _as_text(connection: "psycopg.AsyncConnection[tuple[str, ...]]") -> None:
-    for name in TEXT_TYPES:
-        connection.adapters.register_loader(name, TextLoader)
-
-
 async def _serve(url: str, port: int) -> None:
     query = usual_query().as_bytes()
     most = Settings().api_connections
     pool = AsyncConnectionPool(
-        url, kwargs={"autocommit": True}, configure=_as_text, min_size=most, max_size=most, open=False
+        url, kwargs={"autocommit": True}, configure=as_text, min_size=most, max_size=most, open=False
     )
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

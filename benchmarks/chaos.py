@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import IO
 
 import psutil
-from rich.console import Console
 
 from benchmarks import chaos_report, dagster_runs, digests, machine, processes
 from benchmarks.arena import TEMPLATE, Arena
 from benchmarks.chaos_days import Scenario
 from benchmarks.chaos_report import RUN, SERVER, Kill
 from benchmarks.dagster_runs import DagsterHome
+from benchmarks.telling import Teller
 from market_spine.cli.services import PROJECT
 
 STEPS, DAGSTER = "steps", "Dagster run"
@@ -188,14 +188,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, help="page to write; docs/chaos.md after 50 kills and more")
     parser.add_argument("--without-dagster", action="store_true", help="only the steps themselves")
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
+    teller = Teller()
+    console, say = teller.console, teller.say
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1_000_000)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
-
     say(f"an embedded server of our own, seed {seed}")
     with Arena(say) as arena:
         found = machine.describe(arena.server.url(TEMPLATE))
@@ -203,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
     chaos_report.show(console, kills)
     page = chosen.page or (chaos_report.PAGE if chosen.kills >= chaos_report.ENOUGH else None)
     if page is not None:
-        chaos_report.write(page, found, kills, seed=seed, seconds=time.monotonic() - started)
+        chaos_report.write(page, found, kills, seed=seed, seconds=teller.seconds())
         console.print(f"written: {page}")
     return 1 if any(kill.problems for kill in kills) else 0
 

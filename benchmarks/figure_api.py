@@ -11,15 +11,13 @@ machine that others use too, seconds of the clock say more about the others.
 import argparse
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from rich.console import Console
 
 from benchmarks import api_server, machine, processes
 from benchmarks.arena import TEMPLATE, Arena, megabytes
 from benchmarks.measure import Sample, Say
+from benchmarks.telling import Teller
 
 SYMBOLS, ROUNDS, SECONDS = 12_000, 5, 6.0
 SHARE_OF_CAPACITY, CONNECTIONS = 0.8, 16
@@ -37,20 +35,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--database", help="a database that an earlier run has filled, instead of a server of our own")
     parser.add_argument("--folder", type=Path, help="where the temporary server goes; needs some 4 GB")
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+    teller = Teller()
+    say = teller.say
 
     if chosen.database:
         _measure(chosen.database, chosen, say)
         return 0
     say("starting an embedded server of our own")
     with Arena(say, chosen.folder) as arena:
-        for name, value in machine.describe(arena.server.url(TEMPLATE)):
-            console.print(f"{name:<11}{value}")
+        teller.show(machine.describe(arena.server.url(TEMPLATE)))
         with arena.database() as url:
             api_server.fill(url, chosen.symbols, say)
             _measure(url, chosen, say)

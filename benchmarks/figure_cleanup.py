@@ -9,7 +9,6 @@ Belongs here: the measured rounds. Does not belong here: what is removed (``mark
 import argparse
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -17,12 +16,12 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
-from rich.console import Console
 
-from benchmarks import dagster_runs, machine, processes
+from benchmarks import dagster_runs, machine
 from benchmarks.arena import TEMPLATE, Arena
 from benchmarks.many_runs import copy_runs
 from benchmarks.measure import Sample, seconds, timed
+from benchmarks.telling import Teller
 from market_spine.calendar import TradingCalendar
 from market_spine.ledger.retention import Removed, Retention
 from market_spine.ledger.storage import LedgerStorage
@@ -45,17 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--repeat", type=int, default=ROUNDS, help=f"rounds ({ROUNDS})")
     parser.add_argument("--folder", type=Path, help="where the temporary server goes; needs some 5 GB for 10,000 runs")
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+    teller = Teller()
+    say = teller.say
 
     say("starting an embedded server of our own")
     with Arena(say, chosen.folder) as arena:
-        for name, value in machine.describe(arena.server.url(TEMPLATE)):
-            console.print(f"{name:<11}{value}")
+        teller.show(machine.describe(arena.server.url(TEMPLATE)))
         _measure(arena, chosen.runs, chosen.repeat)
     return 0
 

@@ -9,19 +9,18 @@ import argparse
 import re
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks import dagster_runs, machine, processes
+from benchmarks import dagster_runs, machine
 from benchmarks.arena import TEMPLATE, Arena
 from benchmarks.generate import HISTORY_FROM
 from benchmarks.measure import Sample
+from benchmarks.telling import Teller
 from market_spine.calendar import TradingCalendar
 from market_spine.warehouse.engine import plain_url
 from market_spine.warehouse.sql import statements
@@ -48,17 +47,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs queued at once ({RUNS})")
     parser.add_argument("--repeat", type=int, default=ROUNDS, help=f"rounds ({ROUNDS})")
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+    teller = Teller()
+    say = teller.say
 
     ways = {name: Way() for name in MODULES}
     with Arena(say) as arena:
-        for name, value in machine.describe(arena.server.url(TEMPLATE)):
-            console.print(f"{name:<11}{value}")
+        teller.show(machine.describe(arena.server.url(TEMPLATE)))
         for number in range(1, chosen.repeat + 1):
             for name, way in ways.items():
                 _round(arena, name, way, chosen.runs)
@@ -69,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     for number, phase in enumerate(PHASES):
         table.add_row(phase, *(str(way.phases[number]) for way in ways.values()))
     table.add_row("together", *(str(way.total) for way in ways.values()))
-    console.print(table)
-    console.print(
+    teller.console.print(table)
+    teller.console.print(
         f"share of the default: {ways[OURS].total.median / ways[DEFAULT].total.median:.0%} (goal at most 50 %)"
     )
     return 0

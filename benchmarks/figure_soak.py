@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from benchmarks import api_server, machine, processes
 from benchmarks.arena import TEMPLATE, Arena, megabytes
 from benchmarks.measure import Say
+from benchmarks.telling import Teller
 
 MINUTES, SYMBOLS, SHARE_OF_CAPACITY = 10.0, 12_000, 0.8
 ROUTE = "/api/v1/otc/metrics/daily"
@@ -65,17 +64,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--symbols", type=int, default=SYMBOLS, help=f"symbols ({SYMBOLS:,}), each with a year of rows")
     parser.add_argument("--folder", type=Path, help="where the temporary server goes; needs some 4 GB")
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+    teller = Teller()
+    say = teller.say
 
     say("starting an embedded server of our own")
     with Arena(say, chosen.folder) as arena:
-        for name, value in machine.describe(arena.server.url(TEMPLATE)):
-            console.print(f"{name:<11}{value}")
+        teller.show(machine.describe(arena.server.url(TEMPLATE)))
         with arena.database() as url:
             api_server.fill(url, chosen.symbols, say)
             with api_server.served(url) as api:

@@ -19,7 +19,6 @@ from pathlib import Path
 import httpx
 import psutil
 import psycopg
-from rich.console import Console
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from benchmarks import dagster_runs, machine, processes
@@ -27,6 +26,7 @@ from benchmarks.arena import TEMPLATE, Arena
 from benchmarks.many_runs import SQL as MANY
 from benchmarks.many_runs import copy_runs
 from benchmarks.measure import Sample, Say, timed
+from benchmarks.telling import Teller
 from market_spine.calendar import TradingCalendar
 from market_spine.cli.services import PROJECT
 from market_spine.ledger.storage import LedgerStorage
@@ -54,18 +54,13 @@ def main(arguments: Sequence[str]) -> int:
         "--folder", type=Path, help="where the temporary server goes; needs some 12 GB for 100,000 runs"
     )
     chosen = parser.parse_args(arguments)
-    processes.usual_signals()
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-
-    def say(text: str) -> None:
-        console.print(f"[dim]{time.monotonic() - started:6.0f} s[/dim]  {text}")
+    teller = Teller()
+    say = teller.say
 
     say(f"counting and timing a request adds {_added_to_a_request()} to it")
     say("starting an embedded server of our own")
     with Arena(say, chosen.folder) as arena:
-        for name, value in machine.describe(arena.server.url(TEMPLATE)):
-            console.print(f"{name:<11}{value}")
+        teller.show(machine.describe(arena.server.url(TEMPLATE)))
         today = datetime.now(UTC).date()
         known = TradingCalendar(FIRST_KNOWN).sessions(end=today - timedelta(days=1))
         sessions = known[-chosen.sessions :]

@@ -28,6 +28,7 @@ from market_spine_tests.old_runs import FEW_SESSIONS, OldRuns, old_runs
 from market_spine_tests.orchestrated import Orchestra, shared_orchestra
 from market_spine_tests.outside_server import MINE, VARIABLE, OutsideServer
 from market_spine_tests.played_daemon import forget_requests
+from market_spine_tests.serving import FIRST, week
 
 TEMPLATE = f"template_market_spine{MINE}"
 # Tests end processes, never the machine: what the operating system holds is safe enough, and far quicker.
@@ -147,6 +148,15 @@ def shared(
 
 
 @pytest.fixture(scope="module")
+def market(new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The tables after a week of reports, for all tests of a module."""
+    with new_database() as url:
+        platform = Platform(url, tmp_path_factory.mktemp("market") / "landing", FIRST)
+        week(platform)
+        yield platform
+
+
+@pytest.fixture(scope="module")
 def unused_sessions() -> Iterator[date]:
     """Sessions that no test of the module has touched."""
     return iter(TradingCalendar(date(2026, 1, 2)).sessions())
@@ -173,14 +183,11 @@ def post(world: Orchestra) -> Post:
 
 @pytest.fixture(scope="module")
 def few_old_runs(
-    server: EmbeddedServer, new_database: DatabaseFactory, short_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OldRuns]:
     """An instance with 600 runs of long ago."""
-    with new_database() as url:
-        folder = tmp_path_factory.mktemp("few")
-        settings = Settings(database_url=url, landing=folder / "landing", state_dir=folder / "state")
-        with old_runs(server, settings, folder, 600, FEW_SESSIONS) as made:
-            yield made
+    with new_database() as url, old_runs(server, url, tmp_path_factory.mktemp("few"), 600, FEW_SESSIONS) as made:
+        yield made
 
 
 @pytest.fixture

@@ -79,12 +79,13 @@ class OldRuns:
 
 
 @contextmanager
-def old_runs(server: EmbeddedServer, settings: Settings, folder: Path, copies: int, sessions: int) -> Iterator[OldRuns]:
+def old_runs(server: EmbeddedServer, url: str, folder: Path, copies: int, sessions: int) -> Iterator[OldRuns]:
     """``copies`` finished runs of ``sessions`` sessions, spread over half a year up to today.
 
     Every fifth run failed for want of a file, every fifth was canceled; the last ones are real.
     """
-    settings = replace(settings, first_session=FIRST_SESSION)
+    landing, state = folder / "landing", folder / "state"
+    settings = Settings(database_url=url, landing=landing, state_dir=state, first_session=FIRST_SESSION)
     days = SESSIONS[-sessions:]
     with dagster_database(server, settings, folder) as name:
         with instance_on(server, name, folder / name) as instance:

@@ -1,7 +1,7 @@
 """Executions, dead letters and the inventory over HTTP, on a real webserver whose daemon is not running.
 
 Belongs here: what these routes answer, errors of each. Does not belong here: who may ask (``test_api_auth``), runs from
-end to end (``test_api_end_to_end``).
+end to end (``test_api_end_to_end``), no ledger at all (``test_api_ledger_away``).
 """
 
 import time
@@ -9,34 +9,29 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from market_spine.api.app import build_app
-from market_spine.api.ledger_access import problem_of
-from market_spine.calendar import TradingCalendar
-from market_spine.errors import CalendarError, LedgerError, WarehouseError
 from market_spine.ledger import tags as names
 from market_spine.ledger.submission import Desk, Submission
-from market_spine.settings import Settings, Tokens, WebAddress
+from market_spine.settings import Tokens, WebAddress
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import Deployed, deployed
-from market_spine_tests.serving import FIRST, METRICS, Api, assert_problem, serving, settings_for
-
-DAYS = TradingCalendar(date(2026, 1, 2)).sessions(end=date(2026, 6, 30))
-TOKEN = "operate-0123456789abcdef"
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
-EXECUTIONS, LETTERS, INVENTORY = "/api/v1/executions", "/api/v1/dead-letters", "/api/v1/inventory"
-NOBODY = "00000000-0000-4000-8000-000000000000"
-LETTER = """
-INSERT INTO otc_dead_letters (asset, partition, reason, tries, retries, first_failed_at, last_failed_at, run_id)
-VALUES (%s, %s, 'no file has landed', 1, 0, now(), now(), %s) RETURNING id
-"""
+from market_spine_tests.ledger_api import (
+    BEARER,
+    DAYS,
+    EXECUTIONS,
+    INVENTORY,
+    LETTERS,
+    NOBODY,
+    TOKEN,
+    a_letter,
+    post,
+    submit,
+)
+from market_spine_tests.serving import METRICS, Api, assert_problem, serving
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +57,6 @@ def api(site: Deployed, running: Api) -> Iterator[Api]:
             connection.execute(f"DELETE FROM {table}")
     with site.warehouse.connect() as connection:
         connection.execute("DELETE FROM otc_dead_letters")
-
-
-def post(api: Api, path: str, body: object = None, **headers: str) -> httpx.Response:
-    more = {name.replace("_", "-"): text for name, text in headers.items()}
-    return api.ask("POST", path, {**BEARER, **more}, **({} if body is None else {"json": body}))
-
-
-def submit(api: Api, day: date = DAYS[0], **more: Any) -> str:
-    answer = post(api, EXECUTIONS, {"pipeline": "otc_ingest", "session": str(day), **more})
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-def a_letter(site: Deployed, day: date = DAYS[0], asset: str = "otc_trades_raw") -> int:
-    with site.warehouse.connect() as connection:
-        row = connection.execute(LETTER, (asset, day, NOBODY)).fetchone()
-    assert row
-    return int(str(row[0]))
 
 
 # --- handing in
@@ -238,22 +215,6 @@ def test_a_webserver_that_is_away_is_503_and_reads_go_on(site: Deployed, api: Ap
 READS = (EXECUTIONS, f"{EXECUTIONS}/{NOBODY}", f"{EXECUTIONS}/{NOBODY}/events", f"{LETTERS}/1", INVENTORY)
 
 
-@pytest.mark.parametrize("url", ["postgresql://nobody@127.0.0.1:1/none", ""])
-def test_without_dagsters_database_metrics_go_on(database_url: str, tmp_path: Path, url: str) -> None:
-    tokens = Tokens(TOKEN)
-    with serving(settings_for(database_url, tmp_path, dagster_database_url=url, api_operate_tokens=tokens)) as api:
-        for path in (EXECUTIONS, f"{EXECUTIONS}/{NOBODY}", f"{EXECUTIONS}/{NOBODY}/events", INVENTORY):
-            assert_problem(api.get(path), "dagster_unavailable", says="DAGSTER_DATABASE_URL")
-        answer = post(api, EXECUTIONS, {"pipeline": "otc_ingest", "session": str(FIRST)})
-        assert_problem(answer, "dagster_unavailable")
-        assert api.get(METRICS).status_code == 200
-
-
-def test_a_database_without_dagsters_tables_is_not_ready(database_url: str, tmp_path: Path) -> None:
-    with serving(settings_for(database_url, tmp_path, dagster_database_url=database_url)) as api:
-        assert_problem(api.get(EXECUTIONS), "not_ready", says="runs")
-
-
 def test_without_the_market_database_letters_and_inventory_are_503(site: Deployed, tmp_path: Path) -> None:
     away = replace(site.settings, database_url="postgresql://nobody@127.0.0.1:1/none")
     with serving(away) as api:
@@ -266,25 +227,6 @@ def test_too_many_at_once_are_told_to_come_back(site: Deployed, monkeypatch: pyt
     monkeypatch.setattr("market_spine.api.ledger_access.MOST_WAITING", 0)
     with serving(site.settings) as api:
         assert_problem(api.get(EXECUTIONS), "dagster_unavailable", says="wait already")
-
-
-def test_every_error_of_the_ledger_is_a_problem() -> None:
-    for error, code in (
-        (LedgerError("x"), "dagster_unavailable"),
-        (WarehouseError("x"), "database_unavailable"),
-        (CalendarError("x"), "invalid_parameter"),
-    ):
-        assert problem_of(error).code == code
-
-
-def test_an_api_that_knows_no_webserver_says_so(tmp_path: Path, site: Deployed) -> None:
-    settings = Settings(
-        database_url=site.settings.database_url,
-        dagster_database_url=site.settings.dagster_database_url,
-        api_operate_tokens=Tokens(TOKEN),
-    )
-    with pytest.raises(LedgerError, match="MARKET_SPINE_WEBSERVER"):
-        _ = build_app(settings).state.context.ledger.desk
 
 
 # --- reads

@@ -16,18 +16,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pytest
 
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.driving import Platform
-from market_spine_tests.serving import ARROW, DAYS, FIRST, METRICS, Api, exact, serving, settings_for, week
+from market_spine_tests.serving import ARROW, DAYS, METRICS, Api, exact, serving, settings_for
 from market_spine_tests.small_reports import FRI, MON, TUE, WED, deliver, report
-
-
-@pytest.fixture(scope="module")
-def market(new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with new_database() as url:
-        platform = Platform(url, tmp_path_factory.mktemp("api") / "landing", FIRST)
-        week(platform)
-        yield platform
 
 
 @pytest.fixture

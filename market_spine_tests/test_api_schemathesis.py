@@ -21,19 +21,15 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import deployed
 from market_spine_tests.driving import Platform
-from market_spine_tests.orchestrated import DAYS, dagster_database
+from market_spine_tests.ledger_api import DAYS, TOKEN, a_letter
+from market_spine_tests.orchestrated import dagster_database
 from market_spine_tests.processes import free_port
 from market_spine_tests.serving import FIRST, week
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = 50
 PHASES = "examples,coverage,fuzzing"
-TOKEN = "operate-0123456789abcdef"
 LETTERS = 30
-LETTER = """
-INSERT INTO otc_dead_letters (asset, partition, reason, tries, retries, first_failed_at, last_failed_at, run_id)
-VALUES ('otc_trades_raw', %s, 'no file has landed', 1, 0, now(), now(), 'a run of long ago')
-"""
 WRITES = r"^/api/v1/(executions|dead-letters)"
 
 
@@ -69,9 +65,8 @@ def test_schemathesis_finds_nothing_in_writes_that_a_webserver_takes(
     tokens = {"api_operate_tokens": Tokens(TOKEN)}
     # Without a daemon, so that what is submitted stays in the queue.
     with deployed(server, new_database, tmp_path, daemon=False, settings=tokens) as site:
-        with site.warehouse.connect() as connection:
-            for day in DAYS[:LETTERS]:
-                connection.execute(LETTER, (day,))
+        for day in DAYS[:LETTERS]:
+            a_letter(site, day)
         with spine_api(site.settings.to_env(), tmp_path) as address:
             schemathesis(address, tmp_path, "--include-path-regex", WRITES, token=TOKEN, phases=f"{PHASES},stateful")
         with site.ledger.connect() as connection:

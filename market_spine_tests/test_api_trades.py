@@ -14,11 +14,9 @@ import pyarrow.ipc
 import pytest
 
 from market_spine.errors import FileRefused
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.driving import Platform
 from market_spine_tests.serving import (
     ARROW,
-    FIRST,
     QUALITY,
     QUARANTINE,
     SYMBOLS,
@@ -27,20 +25,17 @@ from market_spine_tests.serving import (
     exact,
     serving,
     settings_for,
-    week,
 )
 from market_spine_tests.small_reports import FRI, MON, THU, TUE, WED, deliver, report
 
 
 @pytest.fixture(scope="module")
-def market(new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with new_database() as url:
-        platform = Platform(url, tmp_path_factory.mktemp("api") / "landing", FIRST)
-        week(platform)
-        platform.deliver("otc", f"otc_{THU}.csv", "report_id,action\n1,new,cut off")
-        with pytest.raises(FileRefused, match="header lacks"):
-            platform.load(THU)
-        yield platform
+def market(market: Platform) -> Platform:
+    """With a file that was refused."""
+    market.deliver("otc", f"otc_{THU}.csv", "report_id,action\n1,new,cut off")
+    with pytest.raises(FileRefused, match="header lacks"):
+        market.load(THU)
+    return market
 
 
 @pytest.fixture

@@ -20,21 +20,12 @@ from market_spine.frames.loader import FILE_STATUSES
 from market_spine.otc.raw_retention import RawRetention
 from market_spine.warehouse.engine import Warehouse, plain_url
 from market_spine.warehouse.schema import otc_metrics_daily, otc_trades, otc_trades_raw
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.driving import Platform
-from market_spine_tests.serving import FIRST, METRICS, TRADES, Api, serving, settings_for, week
+from market_spine_tests.serving import METRICS, TRADES, Api, serving, settings_for
 from market_spine_tests.small_reports import FRI, MON, TUE, WED, deliver, report
 
 SATURDAY = date(2026, 2, 7)
 NEXT_MONDAY = date(2026, 2, 9)
-
-
-@pytest.fixture(scope="module")
-def market(new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with new_database() as url:
-        platform = Platform(url, tmp_path_factory.mktemp("frames") / "landing", FIRST)
-        week(platform)
-        yield platform
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -49,11 +48,8 @@ NOW = datetime(2026, 3, 14, 8, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def world(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("inventory")) as made:
-        yield made
+def world(shared: Orchestra) -> Orchestra:
+    return shared
 
 
 def ledger(world: Orchestra) -> LedgerStorage:

@@ -18,10 +18,8 @@ from dagster import DagsterRunStatus
 from market_spine.calendar import TradingCalendar
 from market_spine.ledger.tally import BUCKETS
 from market_spine.settings import Settings
-from market_spine.warehouse.embedded import EmbeddedServer
-from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.old_runs import storage_of
-from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver, shared_orchestra
+from market_spine_tests.orchestrated import PROJECT, Orchestra, deliver
 from market_spine_tests.processes import free_port
 from market_spine_tests.scraping import (
     BY_JOB,
@@ -44,11 +42,8 @@ DAYS = iter(TradingCalendar(date(2026, 1, 2)).sessions(end=date(2026, 6, 30)))
 
 
 @pytest.fixture(scope="module")
-def world(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("metrics")) as made:
-        yield made
+def world(shared: Orchestra) -> Orchestra:
+    return shared
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Belongs here: what deleting leaves of the counters; gauges. Does not belong here
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,7 +15,6 @@ from market_spine.cli.services import make_dagster_schema
 from market_spine.ledger import retention, tags, tally
 from market_spine.ledger.retention import Retention
 from market_spine.ledger.sign_of_life import SignOfLife
-from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Warehouse
 from market_spine.warehouse.reset import drop_tables
@@ -42,13 +40,10 @@ BEFORE = NOW - KEEP
 
 @pytest.fixture(scope="module")
 def many(
-    server: EmbeddedServer, new_database: DatabaseFactory, short_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OldRuns]:
-    with new_database() as url:
-        folder = tmp_path_factory.mktemp("many")
-        settings = Settings(database_url=url, landing=folder / "landing", state_dir=folder / "state")
-        with old_runs(server, settings, folder, 400, 30) as made:
-            yield made
+    with new_database() as url, old_runs(server, url, tmp_path_factory.mktemp("many"), 400, 30) as made:
+        yield made
 
 
 @pytest.fixture

@@ -29,11 +29,8 @@ NOW = datetime(2026, 3, 11, 8, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def world(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("metrics")) as made:
-        yield made
+def world(shared: Orchestra) -> Orchestra:
+    return shared
 
 
 @pytest.fixture(scope="module")

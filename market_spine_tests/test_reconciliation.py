@@ -34,7 +34,7 @@ from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import LOCKS, plain_url
 from market_spine_tests.conftest import DatabaseFactory
 from market_spine_tests.deployed import CODE_SERVER, LOCATION, Deployed, deployed
-from market_spine_tests.orchestrated import DAYS, PROJECT, Orchestra, deliver, shared_orchestra
+from market_spine_tests.orchestrated import DAYS, PROJECT, Orchestra, deliver
 
 START_SENSOR = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { __typename
   ... on PythonError { message } } }"""
@@ -42,11 +42,8 @@ DAEMON_TICK = 5
 
 
 @pytest.fixture(scope="module")
-def orchestra(
-    server: EmbeddedServer, new_database: DatabaseFactory, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Orchestra]:
-    with shared_orchestra(server, new_database, tmp_path_factory.mktemp("reconciliation")) as made:
-        yield made
+def orchestra(shared: Orchestra) -> Orchestra:
+    return shared
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import pytest
 from market_spine.errors import LedgerError
 from market_spine.ledger import retention
 from market_spine.ledger.retention import Removed, Retention
-from market_spine.settings import Settings
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Warehouse
 from market_spine_tests.old_runs import (
@@ -100,8 +99,7 @@ def test_after_a_clean_up_every_partition_and_check_looks_as_before(
 def test_ten_thousand_runs_are_cleaned_up_and_every_partition_looks_as_before(
     server: EmbeddedServer, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(database_url=database_url, landing=tmp_path / "landing", state_dir=tmp_path / "state")
-    with old_runs(server, settings, tmp_path, 10_000, MANY_SESSIONS) as made, made.copy() as copy:
+    with old_runs(server, database_url, tmp_path, 10_000, MANY_SESSIONS) as made, made.copy() as copy:
         assert_nothing_looks_different(copy, SESSIONS[-MANY_SESSIONS:], monkeypatch)
         assert counts(copy)["runs"] < 2_000
 
