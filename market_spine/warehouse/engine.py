@@ -104,6 +104,12 @@ class Warehouse:
                 # DDL and CREATE TABLE AS take no server-side parameters: values are bound on the client.
                 cursor_factory=psycopg.ClientCursor,
                 connect_timeout=10,
+                # A kept connection may be silent for as long as a big day takes: nothing on the way must forget it, and
+                # a server that is gone without a word is noticed in a minute, not in hours. For TCP alone.
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                tcp_user_timeout=60_000,
             )
         except psycopg.OperationalError as error:
             line = str(error).strip().splitlines()[0]

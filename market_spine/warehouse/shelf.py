@@ -2,6 +2,8 @@
 
 What it is: a ``Shelf`` holds idle connections while somebody keeps it open, and closes them in the end. A new
 connection costs 4 ms, and its server process then reads the catalogue anew: every partition of every table it touches.
+psycopg_pool is for services: it opens connections in threads of its own, and where none can be had its caller hears of
+a timeout instead of the reason.
 Belongs here: keeping and handing out. Does not belong here: opening, settings, transactions (``engine``).
 """
 
