@@ -8,6 +8,7 @@ Belongs here: reading and copying them. Does not belong here: what a condition d
 
 import csv
 import hashlib
+from datetime import date
 from functools import cache
 from importlib import resources
 
@@ -16,6 +17,7 @@ from market_spine.warehouse.engine import Connection, Warehouse
 from market_spine.warehouse.sql import statements
 
 SQL = statements("market_spine.otc", "reference.sql")
+EPOCH = date(1970, 1, 1)
 FLAGS = ("upd_high_low", "upd_last", "upd_volume", "last_if_only")
 
 
@@ -54,9 +56,17 @@ def bring_up_to_date(warehouse: Warehouse) -> None:
 
 
 def _is_current(connection: Connection) -> bool:
-    state = connection.execute(SQL("state")).fetchone()
-    digest = connection.execute(SQL("digest"), _sessions()).fetchone()
-    return digest is not None and state == (digest[0], rules_version())
+    return connection.execute(SQL("state")).fetchone() == (_sessions_digest(), rules_version())
+
+
+@cache
+def _sessions_digest() -> str:
+    """What ``state`` says of the sessions where the database holds those of the package."""
+    lines = (
+        f"{(session.day - EPOCH).days},{number},{int(session.open.timestamp())},{int(session.close.timestamp())}"
+        for number, session in enumerate(frozen_sessions())
+    )
+    return hashlib.md5(";".join(lines).encode(), usedforsecurity=False).hexdigest()
 
 
 @cache
