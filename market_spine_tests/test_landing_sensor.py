@@ -310,6 +310,7 @@ def ticks_after(site: Deployed, count: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_sessions_that_land_while_the_daemon_is_down_get_one_run_each_and_a_change_one_more(site: Deployed) -> None:
     site.kill_daemon()
     deliver(site.settings, FIRST)
@@ -325,7 +326,8 @@ def test_sessions_that_land_while_the_daemon_is_down_get_one_run_each_and_a_chan
     site.kill_daemon()
     site.start_daemon()
     wanted = sorted([*wanted, (str(SECOND), "SUCCESS")])
-    site.wait_for(lambda: runs_of(site) == wanted, 90)
+    # A daemon that is killed while it starts a run leaves it to the start timeout (90 s), after which it is retried.
+    site.wait_for(lambda: runs_of(site) == wanted, 200)
     ticks_after(site, 2)
     assert runs_of(site) == wanted
     assert site.rows("SELECT count(*) FROM otc_trades WHERE trade_date = %s", SECOND) == [(12,)]
