@@ -4,7 +4,7 @@ Belongs here: the comparison. Does not belong here: how a backfill is launched (
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -27,9 +27,11 @@ from benchmarks.measure import (
 )
 from benchmarks.sizes import Sizes
 from market_spine.calendar import TradingCalendar
+from market_spine.otc.session_order import Sessions
 from market_spine.otc.steps import STEPS, Steps
 
 LOOP, BACKFILL = "a loop without Dagster", "a backfill through the daemon (sum of its runs)"
+IN_TURN = "a loop that begins no session early"
 
 
 @dataclass
@@ -51,24 +53,39 @@ class BackfillBench:
         self.landing = self.arena.history(self.days, self.sizes.backfill_reports, self.sizes.backfill_symbols)
 
     def loop(self) -> float:
-        """Day by day in this process: the very steps a run takes, gates and checks included."""
+        """The sessions in this process, in the way of a run: gates and checks included, the next one begun early."""
+
+        def work(steps: Steps) -> None:
+            with Sessions(steps, self.days, STEPS) as sessions:
+                for session in sessions:
+                    for done in session:
+                        self.clock.add(done.asset, done.seconds)
+                    assert session.error is None, session.error
+
+        seconds = self._in_this_process(work)
+        self.clock.end_round()
+        return seconds
+
+    def in_turn(self) -> float:
+        """The same, none begun before the one before it is done."""
+
+        def work(steps: Steps) -> None:
+            for day in self.days:
+                for _ in steps.run_session(day, STEPS, preview=False):
+                    pass
+
+        return self._in_this_process(work)
+
+    def _in_this_process(self, work: Callable[[Steps], None]) -> float:
         with self.arena.database() as url:
             steps = Steps(self.arena.settings(url, self.landing, self.days[0]))
             self.arena.settle()
+            start = time.perf_counter()
             with steps.warehouse.keeping():
-                for day in self.days:
-                    self._session(steps, day)
+                work(steps)
+            seconds = time.perf_counter() - start
             self._assert_complete(url, len(self.days))
-        return self.clock.end_round()
-
-    def _session(self, steps: Steps, day: date) -> None:
-        start = time.perf_counter()
-        told = 0.0
-        # A run of many sessions shows the first rows of its last one only.
-        for done in steps.run_session(day, STEPS, preview=False):
-            self.clock.add(done.asset, done.seconds)
-            told += done.seconds
-        self.clock.add("gates", time.perf_counter() - start - told)
+        return seconds
 
     def backfill(self) -> float:
         """A real backfill; answers the time its runs took."""
@@ -107,13 +124,13 @@ class BackfillBench:
 def measure(arena: Arena, sizes: Sizes, _wanted: Collection[str]) -> Outcome:
     """P3."""
     bench = BackfillBench(arena, sizes)
-    ways = {LOOP: bench.loop}
+    ways = {LOOP: bench.loop, IN_TURN: bench.in_turn}
     if dagster_runs.available():
         ways[BACKFILL] = bench.backfill
     samples = interleaved(sizes.repeat, ways, arena.say)
     loop = samples[LOOP]
     shape = f"{len(bench.days)} sessions of {sizes.backfill_reports:,} reports"
-    tables = [steps_table(f"P3: {shape} without Dagster", bench.clock)]
+    tables = [steps_table(f"P3: {shape} without Dagster, two at a time", bench.clock)]
     if BACKFILL not in samples:
         figure = Figure("P3", f"{shape} without Dagster", loop.median, unit="s", detail=str(loop))
         return Outcome([figure], tables, [dagster_runs.MISSING.format(figure="P3")])
@@ -155,6 +172,7 @@ def measure(arena: Arena, sizes: Sizes, _wanted: Collection[str]) -> Outcome:
     ]
     rows = [
         ["without Dagster", str(loop), str(loop), "", "1"],
+        ["without Dagster, no session begun early", str(samples[IN_TURN]), str(samples[IN_TURN]), "", "1"],
         ["backfill", str(runs), str(bench.spans), str(bench.walls), str(bench.runs)],
         [
             f"one run a partition, {single.runs} measured",

@@ -107,7 +107,10 @@ class Settings:
         "first trading day there are partitions for; a later change of it changes the partitions' identity",
     )
     build_connections: int = _setting(
-        "MARKET_SPINE_BUILD_CONNECTIONS", 2, "database connections that build one day at the same time", least=1
+        "MARKET_SPINE_BUILD_CONNECTIONS",
+        2,
+        "database connections that build one day at the same time; with 1, no run begins the next session early",
+        least=1,
     )
     slice_rows: int = _setting(
         "MARKET_SPINE_SLICE_ROWS", 250_000, "reports that one connection types in one statement", least=1

@@ -165,7 +165,9 @@ def test_migrations_that_were_not_run_are_told(server: EmbeddedServer, tmp_path:
 def test_the_budget_grows_with_runs_and_builders() -> None:
     settings = Settings()
     one, two = (connections.most(connections.budget(settings, runs)) for runs in (1, 2))
-    assert two - one == connections.RUN + settings.build_connections
+    assert two - one == connections.RUN + settings.build_connections + connections.AHEAD
+    alone = replace(settings, build_connections=1)
+    assert connections.most(connections.budget(alone, 2)) == two - 2 * (1 + connections.AHEAD), "nothing begun early"
     more = replace(settings, build_connections=settings.build_connections + 3)
     assert connections.most(connections.budget(more, 2)) == two + 2 * 3
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from market_spine.errors import WarehouseError
+from market_spine.ledger.connections import AHEAD
 from market_spine.warehouse.embedded import EmbeddedServer
 from market_spine.warehouse.engine import Connection, Warehouse, in_parallel
 from market_spine_tests.conftest import DatabaseFactory
@@ -120,7 +121,7 @@ def test_threads_at_once_each_have_their_own(warehouse: Warehouse) -> None:
     assert number_of(warehouse, OPEN) == 0
 
 
-def test_a_run_of_many_sessions_opens_no_more_connections_than_one_of_a_single_session(
+def test_a_run_of_many_sessions_opens_no_more_connections_than_the_two_that_are_under_way_at_once(
     server: EmbeddedServer, new_database: DatabaseFactory, tmp_path: Path
 ) -> None:
     opened = []
@@ -137,4 +138,5 @@ def test_a_run_of_many_sessions_opens_no_more_connections_than_one_of_a_single_s
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             opened.append(number_of(warehouse, OPENED) - before)
-    assert opened[1] <= opened[0], opened
+    assert opened[1] <= opened[0] + AHEAD, opened
+    print(opened)

@@ -98,7 +98,10 @@ def test_a_session_that_was_locked_is_tried_again_and_the_others_are_done_once(
         assert world.statuses(asset, world.days) == ["MATERIALIZED"] * 3
 
 
-def test_a_connection_that_is_killed_in_the_middle_costs_one_more_try_of_its_session(world: Orchestra) -> None:
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_connection_that_is_killed_in_the_middle_costs_one_more_try_of_the_sessions_under_way(
+    world: Orchestra, at_once: int
+) -> None:
     first, second, third = world.days
     for day in world.days:
         deliver(world.settings, day)
@@ -110,12 +113,14 @@ def test_a_connection_that_is_killed_in_the_middle_costs_one_more_try_of_its_ses
                 "WHERE datname = current_database() AND application_name = 'market_spine'"
             )
 
-    steps = Watched(world.settings, between=kill)
+    steps = Watched(replace(world.settings, build_connections=at_once), between=kill)
     result = run(world, steps)
     assert result.success
-    assert Counter(steps.begun) == {first: 1, second: 2, third: 1}
-    (line,) = lines_of(result)
-    assert f"{TRADES} {second}: AdminShutdown: " in line or f"{TRADES} {second}: OperationalError: " in line
+    begun, lines = Counter(steps.begun), lines_of(result)
+    assert (begun[second], begun[third]) == (2, 1)
+    # Two at once: the second session was begun early, so the metrics of the first may have been under way.
+    assert begun[first] == len(lines) <= at_once
+    assert any(line.startswith((f"{TRADES} {second}: Admin", f"{TRADES} {second}: Operational")) for line in lines)
     assert world.statuses(METRICS, world.days) == ["MATERIALIZED"] * 3
 
 

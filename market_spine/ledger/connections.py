@@ -20,6 +20,8 @@ WEBSERVER_OVERFLOW = 4
 """Connections a storage of the webserver may open beside the one it keeps; Dagster's own default is 20."""
 RUN = 6
 """A run beside its builders: its sign of life, two for Dagster's events, one for its run, the gates, the day's own."""
+AHEAD = 3
+"""The next session, begun while this one's metrics are computed: its gates, its own, and one more for what is short."""
 DAEMON = 8
 """One for each of its seven threads, and one that listens."""
 WEBSERVER = 3 * (1 + WEBSERVER_OVERFLOW) + 1
@@ -62,8 +64,9 @@ def budget(settings: Settings, runs_at_once: int) -> tuple[Share, ...]:
         settings: ``build_connections`` is what a big day is built on.
         runs_at_once: ``max_concurrent_runs`` of dagster.yaml.
     """
+    ahead = AHEAD if settings.build_connections > 1 else 0
     return (
-        Share("runs", runs_at_once, RUN + settings.build_connections),
+        Share("runs", runs_at_once, RUN + settings.build_connections + ahead),
         Share("webserver", 1, WEBSERVER),
         Share("code servers", CODE_SERVERS, CODE_SERVER),
         Share("daemon", 1, DAEMON),

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import NoReturn
 
-import psycopg
 from dagster import (
     AssetCheckKey,
     AssetCheckResult,
@@ -26,13 +25,13 @@ from dagster import (
     RetryRequested,
 )
 
-from market_spine.errors import SpineError
-from market_spine.observability import logs, traces
+from market_spine.observability import logs
 from market_spine.observability.traces_run import observed
 from market_spine.otc.earlier_tries import CheckKey, Failed, earlier_tries, observation
 from market_spine.otc.failures import may_pass, one_line, wait_before_retry
 from market_spine.otc.metadata import materialization_metadata
 from market_spine.otc.quality import CHECKS, METRICS, RAW, TRADES, Check, CheckResult
+from market_spine.otc.session_order import FAILURES, Session, Sessions
 from market_spine.otc.steps import STEPS, StepDone, Steps
 from market_spine.otc.storage_care import forget_planned_checks, hold_connection
 
@@ -64,13 +63,13 @@ class SessionRun:
             RetryRequested: what failed can pass, and there is a try left.
             Failure: sessions failed; the others are done.
         """
-        days = self._sessions()
+        days = self._asked()
         run = self.context.run
         names = [key.to_user_string() for key in self.context.selected_asset_keys]
         try:
             with observed(run.run_id, run.job_name, run.tags, names), self.steps.warehouse.keeping():
                 yield from self._all(days)
-        except (SpineError, psycopg.Error, OSError) as error:
+        except FAILURES as error:
             # Outside of any session: the landing folder could not be listed, or a check alone could not be run.
             self._end(Failure(one_line(error), allow_retries=False), may_pass=may_pass(error), cause=error)
         if self.failed:
@@ -88,15 +87,16 @@ class SessionRun:
         elif RAW in assets:
             for name in self.steps.unreadable_names():
                 self.context.log.warning(name)
-        for number, day in enumerate(todo if assets else (), start=1):
-            shown = len(todo) <= PREVIEWED_SESSIONS or number == len(todo)
-            yield from self._session(day, assets, f"{number} of {len(todo)} sessions", preview=shown)
+        if assets:
+            every = len(todo) <= PREVIEWED_SESSIONS
+            previews = frozenset(todo if every else todo[-1:])
+            yield from self._sessions(todo, assets, f"of {len(todo)} sessions", previews)
         if TRADES in assets:
             yield from self._again(assets - {RAW})
         yield from self._check_results()
         forget_planned_checks(self.context.instance, self.context.run.run_id)
 
-    def _sessions(self) -> list[date]:
+    def _asked(self) -> list[date]:
         if not self.context.has_partition_key and not self.context.has_partition_key_range:
             raise Failure(
                 "no session was chosen: give the run a partition or a range of partitions, "
@@ -109,29 +109,32 @@ class SessionRun:
         earlier = earlier_tries(self.context.instance, self.context.run.run_id, assets, self.steps)
         self.done, self.failed, self.results = earlier.done, earlier.failed, earlier.results
 
-    def _session(self, day: date, assets: Collection[str], place: str, *, preview: bool) -> Iterator[Event]:
-        with logs.bound(partition=str(day)), traces.span(f"session {day}", partition=str(day)):
-            yield from self._steps(day, assets, place, preview=preview)
+    def _sessions(
+        self, days: Sequence[date], assets: Collection[str], place: str, previews: Collection[date] = ()
+    ) -> Iterator[Event]:
+        with Sessions(self.steps, days, assets, self.context.run.run_id, previews) as sessions:
+            for number, session in enumerate(sessions, start=1):
+                with logs.bound(partition=str(session.day)):
+                    yield from self._session(session, assets, f"{number} {place}")
 
-    def _steps(self, day: date, assets: Collection[str], place: str, *, preview: bool) -> Iterator[Event]:
+    def _session(self, session: Session, assets: Collection[str], place: str) -> Iterator[Event]:
+        day = session.day
         counts: list[str] = []
         seconds = 0.0
         left = [asset for asset in STEPS if asset in assets]
         failing = left[-1]
         self.marked.discard(day)
-        try:
-            for step in self.steps.run_session(day, assets, run_id=self.context.run.run_id, preview=preview):
-                left.remove(step.asset)
-                self._note(step)
-                counts.append(_told(step))
-                seconds += step.seconds
-                yield AssetMaterialization(step.asset, partition=str(day), metadata=materialization_metadata(step))
-        except (SpineError, psycopg.Error, OSError) as error:
+        for step in session:
+            left.remove(step.asset)
+            self._note(step)
+            counts.append(_told(step))
+            seconds += step.seconds
+            yield AssetMaterialization(step.asset, partition=str(day), metadata=materialization_metadata(step))
+        if error := session.error:
             failed = Failed(left[0] if left else failing, one_line(error), may_pass(error))
             self.failed[day] = failed
             if RAW in assets and (day, RAW, "session_has_file") not in self.results:
                 self._keep(self.steps.file_checks(day, run_id=self.context.run.run_id))
-            traces.failed(type(error).__name__)
             self._tell(failed, f"{place}, {day}")
             yield observation(day, failed, self.context.retry_number)
         else:
@@ -148,9 +151,7 @@ class SessionRun:
         """Sessions that were done before a later one of this run marked them."""
         for _ in range(REPEATS):
             days = sorted(self.marked.intersection(self.done))
-            for number, day in enumerate(days, start=1):
-                place = f"again, {number} of {len(days)} marked by a later session"
-                yield from self._session(day, assets, place, preview=False)
+            yield from self._sessions(days, assets, f"of {len(days)} again, marked by a later session")
 
     def _only_check(self, days: Sequence[date]) -> None:
         """A run that selects checks and no assets."""
