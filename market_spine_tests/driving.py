@@ -124,6 +124,10 @@ class Platform:
 
         Answers how many rounds of dirty days it took.
         """
+        with self.warehouse.keeping():
+            return self._settled(days)
+
+    def _settled(self, days: Sequence[date]) -> int:
         for day in days or all_report_dates(self.landing, self.feeds):
             self.run(day)
         for number in range(ROUNDS + 1):

@@ -183,13 +183,19 @@ def test_every_statement_says_below_its_name_what_it_does(path: Path) -> None:
     assert [name for name, text in texts.items() if not text] == []
 
 
+@cache
+def said() -> frozenset[str]:
+    """Every string in the code, the tests and the benchmarks."""
+    found = {text for tree in modules().values() for text in strings(tree)}
+    for other in ("market_spine_tests", "benchmarks"):
+        found |= {text for file in (ROOT / other).rglob("*.py") for text in strings(ast.parse(file.read_text()))}
+    return frozenset(found)
+
+
 @pytest.mark.parametrize("path", sql_files(), ids=lambda path: path.name)
 def test_every_statement_is_used(path: Path) -> None:
     package = ".".join(path.relative_to(ROOT).parent.parent.parts)
-    said = {text for tree in modules().values() for text in strings(tree)}
-    for other in ("market_spine_tests", "benchmarks"):
-        said |= {text for file in (ROOT / other).rglob("*.py") for text in strings(ast.parse(file.read_text()))}
-    assert [name for name in statements(package, path.name).texts if name not in said] == []
+    assert [name for name in statements(package, path.name).texts if name not in said()] == []
 
 
 # --- modules

@@ -60,7 +60,13 @@ def file_name(delivery: Delivery) -> str:
 
 def play(world: World, url: str, landing: Path, *, slice_rows: int) -> Tables:
     """Deliver the world's files one by one, computing after each, until no day is dirty."""
-    warehouse, feeds, calendar = Warehouse(url), load_feeds(), TradingCalendar(world.first_session)
+    warehouse = Warehouse(url)
+    with warehouse.keeping():
+        return _played(world, warehouse, landing, slice_rows=slice_rows)
+
+
+def _played(world: World, warehouse: Warehouse, landing: Path, *, slice_rows: int) -> Tables:
+    feeds, calendar = load_feeds(), TradingCalendar(world.first_session)
     intake = Intake(warehouse, feeds, landing, calendar)
     normalizer = Normalizer(warehouse, feeds, calendar, slice_rows=slice_rows)
     metrics = MetricsComputer(warehouse, calendar)
