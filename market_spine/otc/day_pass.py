@@ -24,7 +24,7 @@ from market_spine.warehouse.sql import qualified, statements
 
 SQL = statements("market_spine.otc", "normalize.sql")
 TRUE = sql.SQL("true")
-TABLES = ("rep", "patch", "conditions", "dups", "links")
+TABLES = ("rep", "patch", "conditions", "dups", "links", "symbols")
 LOOK_BACK = 60
 """Sessions in which the report that an event names without its date is looked for."""
 
@@ -149,8 +149,18 @@ class DayPass:
             if self.ids(source, base=True):
                 self._add_conditions(connection, feed, self.rows_of(source, "base_condition_texts", base=True))
 
+    @property
+    def ranked_symbols(self) -> sql.Composed:
+        """The day's symbols with their ranks, as a relation; the carefully typed reports must be there by then."""
+        files = literals(file.file_id for file in self.files if file.is_base)
+        return SQL("ranked_symbols", **{**self.names, "files": files})
+
+    def keep_symbols(self, connection: Connection) -> None:
+        """Put them into a table."""
+        self.run(connection, "keep_symbols", ranked=self.ranked_symbols)
+
     def padded(self, connection: Connection) -> set[str]:
-        """Sources with blanks around a symbol, venue or side."""
+        """Sources with blanks around a venue or side."""
         found = set()
         for source, feed in self.sources.items():
             if "blanks" not in feed.quirks:

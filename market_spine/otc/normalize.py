@@ -24,7 +24,7 @@ from market_spine.otc import reference
 from market_spine.otc.day_pass import SQL, TABLES, DayPass, PassFile
 from market_spine.otc.feeds import Feed
 from market_spine.otc.raw_retention import refuse_expired
-from market_spine.otc.typing_sql import RAW_NAMES, literals
+from market_spine.otc.typing_sql import RAW_NAMES, literals, place
 from market_spine.warehouse.engine import Connection, Leaf, Warehouse, in_parallel
 from market_spine.warehouse.schema import otc_trades, shape_of
 
@@ -72,9 +72,7 @@ class Slice:
         if self.low is not None:
             tests.append(sql.SQL("{} >= {}").format(sql.SQL(expression), sql.Literal(self.low)))
         if self.high is not None:
-            # a report without a symbol belongs to some slice: the first
-            test = "coalesce({}, '') < {}" if self.low is None else "{} < {}"
-            tests.append(sql.SQL(test).format(sql.SQL(expression), sql.Literal(self.high)))
+            tests.append(sql.SQL("{} < {}").format(sql.SQL(expression), sql.Literal(self.high)))
         return sql.SQL(" AND ").join(tests) if tests else sql.SQL("true")
 
     def bounds(self, day: date) -> sql.Composable:
@@ -86,11 +84,8 @@ class Slice:
     def check(self, day: date) -> sql.Composable:
         """The same as a constraint, which spares ATTACH the scan."""
         return sql.SQL("trade_date IS NOT NULL AND symbol IS NOT NULL AND trade_date = {} AND {}").format(
-            sql.Literal(day), self.cut("symbol") if self.low is not None else self._open_cut()
+            sql.Literal(day), self.cut("symbol")
         )
-
-    def _open_cut(self) -> sql.Composable:
-        return sql.SQL("true") if self.high is None else sql.SQL("symbol < {}").format(sql.Literal(self.high))
 
 
 @dataclass(frozen=True)
@@ -179,12 +174,13 @@ class Normalizer:
             with self.warehouse.connect(building=True) as connection:
                 work.settle(connection)
 
-        def look_for_blanks() -> None:
+        def look_at_texts() -> None:
             with self.warehouse.connect(building=True) as connection:
                 padded.update(work.padded(connection))
+                work.keep_symbols(connection)
 
         in_parallel([collect, survey])
-        in_parallel([settle, look_for_blanks])
+        in_parallel([settle, look_at_texts])
         with self.warehouse.connect(building=True) as connection:
             return self._slices(connection, work), padded
 
@@ -251,6 +247,11 @@ class Normalizer:
     ) -> dict[str, int]:
         """Write every slice; answers the rows by status."""
         totals: dict[str, int] = {}
+        alone = len(slices) == 1
+        symbols = sql.Identifier("symbols") if alone else work.table("symbols")
+        with_symbols = SQL("with_symbols", ranked=work.ranked_symbols) if alone else sql.SQL("")
+        day_start, _ = self.calendar.day_bounds(work.day)
+        extra_place = place(sql.Identifier("s", "rank"), sql.Identifier("e", "executed_at"), day_start)
 
         def write(part: Slice, connection: Connection) -> None:
             names = self._slice_names(work, part)
@@ -259,14 +260,16 @@ class Normalizer:
                     work.ids(source, base=True),
                     patch=work.table("patch"),
                     conditions=work.table("conditions"),
-                    cut=part.cut("btrim(r.symbol)" if source in padded else "r.symbol"),
+                    symbols=symbols,
+                    cut=part.cut("s.symbol"),
                     trim=source in padded,
                     hasty=hasty,
                 )
                 for source, feed in work.sources.items()
                 if work.ids(source, base=True)
             ]
-            rows.append(SQL("extra_rows", **work.names, in_slice=part.cut("e.symbol")))
+            parts = {**work.names, "symbols": symbols, "place": extra_place}
+            rows.append(SQL("extra_rows", **parts, in_slice=part.cut("s.symbol")))
             limits = {"factor": sql.Literal(self.outlier_factor), "minimum": sql.Literal(self.outlier_min_prints)}
             aside = {"numbers": f"{work.prefix}numbers", "stats": f"{work.prefix}stats"}
             work.run(connection, "create_slice", **names, **aside, columns=sql.SQL(shape_of(otc_trades)))
@@ -274,6 +277,7 @@ class Normalizer:
                 connection,
                 "fill_slice",
                 **names,
+                with_symbols=with_symbols,
                 rows=sql.SQL("\nUNION ALL\n").join(rows),
                 counter=sql.Literal(aside["numbers"]),
             )
@@ -287,7 +291,7 @@ class Normalizer:
                 totals[status] = totals.get(status, 0) + int(str(count))
             connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(aside["stats"])))
 
-        if len(slices) == 1:
+        if alone:
             write(slices[0], main)
         else:
 

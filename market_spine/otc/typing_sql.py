@@ -7,7 +7,7 @@ rows (``normalize``), reading the declaration (``feeds``).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from psycopg import sql
 
@@ -31,6 +31,12 @@ def literals(values: Iterable[object]) -> sql.Composable:
 def column(name: str) -> sql.Composable:
     """A raw column of the row being typed."""
     return sql.Identifier("r", name)
+
+
+def place(rank: sql.Composable, moment: sql.Composable, day_start: datetime) -> sql.Composed:
+    """Where a report stands in the day, by symbol and moment, as one integer."""
+    origin = sql.Literal(int((day_start - timedelta(days=1)).timestamp()))
+    return SQL("place", rank=rank, moment=moment, origin=origin)
 
 
 @dataclass(frozen=True)
@@ -217,10 +223,10 @@ class FeedSQL:
         """Whether a row pads a column the fast path takes as it is; a text below '!' that is not empty starts so."""
         tests = [
             sql.SQL("({0} < '!' AND {0} <> '') OR {0} LIKE '% '").format(column(name))
-            for name in ("symbol", "venue", "side")
+            for name in ("venue", "side")
             if self.has(name)
         ]
-        return sql.SQL(" OR ").join(tests)
+        return sql.SQL(" OR ").join(tests) if tests else sql.SQL("false")
 
     def fast(
         self,
@@ -228,13 +234,15 @@ class FeedSQL:
         *,
         patch: sql.Identifier,
         conditions: sql.Identifier,
+        symbols: sql.Identifier,
         cut: sql.Composable,
         trim: bool,
         hasty: bool,
     ) -> sql.Composed:
         """The fast path over some files.
 
-        ``cut`` picks the slice of symbols, ``trim`` takes blanks off, ``hasty`` may fail on an unreadable moment.
+        ``symbols`` are the ranked ones, ``cut`` picks the slice of them, ``trim`` takes blanks off venue and side,
+        ``hasty`` may fail on an unreadable moment.
         """
         start, end = self.calendar.day_bounds(self.day)
         bounds = {"day_start": sql.Literal(start), "day_end": sql.Literal(end)}
@@ -261,7 +269,8 @@ class FeedSQL:
             is_late=self.is_late,
             is_capped=SQL("is_capped", text=sql.Identifier("size_text")),
             status=self.born,
-            symbol=self.text("symbol", trim=trim),
+            place=place(sql.Identifier("rank"), sql.Identifier("executed_at"), start),
+            symbols=symbols,
             venue=self.text("venue", trim=trim),
             side=self.text("side", trim=trim),
             facility=self.facility,

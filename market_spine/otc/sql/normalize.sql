@@ -133,6 +133,30 @@ SELECT EXISTS (SELECT FROM otc_trades_raw AS r WHERE r.report_date = {day} AND r
 -- A new trade whose code was written unusually (blanks around it) is a trade like any other.
 UPDATE {rep} SET role = 'trade' WHERE role = 'event' AND kind IN ('new', 'as_of') AND status0 IS NOT NULL;
 
+-- name: ranked_symbols
+-- The symbols of the day's reports as they were written, the symbol meant, its place among them, and whether it is one.
+-- Looked at once a symbol and not once a report; and two reports are put in order by one integer, not by two texts.
+WITH base AS MATERIALIZED (
+    SELECT coalesce(symbol, '') AS written FROM otc_trades_raw
+    WHERE report_date = {day} AND file_id IN ({files}) GROUP BY 1)
+SELECT written, symbol, dense_rank() OVER (ORDER BY symbol) AS rank,
+       symbol ~ '^[A-Za-z0-9][A-Za-z0-9./-]*$' AND octet_length(symbol) <= 15 AS is_symbol
+FROM (SELECT written, btrim(written) AS symbol FROM base
+      UNION
+      -- carefully typed reports bear their symbol without the blanks around it
+      SELECT btrim(written), btrim(written) FROM base
+      UNION
+      SELECT symbol, symbol FROM {rep} WHERE symbol IS NOT NULL) AS s
+
+-- name: with_symbols
+-- For a day in one slice.
+WITH symbols AS MATERIALIZED ({ranked})
+
+-- name: keep_symbols
+-- For a day in several slices, each of which asks for its part of them.
+CREATE TABLE {symbols} AS {ranked};
+ANALYZE {symbols};
+
 -- name: base_condition_texts
 -- Distinct condition texts of the day's own reports.
 SELECT DISTINCT coalesce(conditions, '') AS conditions FROM otc_trades_raw
@@ -406,15 +430,15 @@ WHERE disposition IS NULL AND (role = 'trade' OR (role = 'event' AND final_statu
 
 -- name: extra_rows
 -- Carried trades and corrections of this day, shaped like the fast rows.
-SELECT e.symbol, e.executed_at, e.price, e.size, e.file_id, e.line_no, e.kind = 'as_of' OR e.report_date > {day} AS is_late,
+SELECT {place} AS place, e.symbol, e.executed_at, e.price, e.size, e.file_id, e.line_no, e.kind = 'as_of' OR e.report_date > {day} AS is_late,
        e.is_capped, c.upd_volume, c.upd_high_low, c.upd_last, c.last_if_only, c.unknown_condition,
        coalesce(e.final_status, e.status0) AS status, e.venue, e.side, e.capacity, e.conditions, e.facility, e.report_id,
        e.trade_id, e.order_key, e.file_rank, true AS ok, e.kind = 'correct' AS is_correction
 FROM {rep} AS e
+JOIN {symbols} AS s ON s.written = e.symbol AND {in_slice}
 LEFT JOIN {conditions} AS c ON c.tape = e.tape AND c.conditions = coalesce(e.conditions, '')
 WHERE e.disposition IS NULL AND e.reason IS NULL AND e.trade_date = {day}
   AND (e.role = 'trade' OR (e.role = 'event' AND e.kind = 'correct' AND e.final_status IS NOT NULL))
-  AND {in_slice}
 
 -- name: create_slice
 -- A slice of the day under construction: good rows route to the leaf, the rest aside, in one pass over the text.
@@ -429,13 +453,14 @@ CREATE TEMPORARY SEQUENCE {numbers} CACHE 10000;
 INSERT INTO {parent} (trade_date, symbol, executed_at, trade_seq, price, size, file_id, line_no, is_correction, is_late,
     is_capped, is_outlier, upd_volume, upd_high_low, upd_last, last_if_only, unknown_condition, status, venue, side,
     capacity, conditions, facility, report_id, trade_id)
+{with_symbols}
 SELECT {day}, CASE WHEN ok THEN symbol ELSE '' END, CASE WHEN ok THEN executed_at ELSE 'epoch' END,
        nextval({counter}), CASE WHEN ok THEN price ELSE 0 END, CASE WHEN ok THEN size ELSE 0 END,
        file_id, line_no, is_correction, is_late, is_capped, false, upd_volume, upd_high_low, upd_last, last_if_only,
        unknown_condition, CASE WHEN ok THEN status ELSE 'aside' END, venue, side, capacity, conditions, facility,
        report_id, trade_id
 FROM (SELECT * FROM ({rows}) AS s
-      ORDER BY symbol, executed_at, octet_length(order_key), order_key, file_rank, line_no
+      ORDER BY place, executed_at, octet_length(order_key), order_key, file_rank, line_no
       OFFSET 0) AS sorted;
 
 -- name: drop_numbers

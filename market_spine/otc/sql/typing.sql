@@ -58,6 +58,13 @@ CASE WHEN {text} ~ '([Zz]|[+-]\d\d(:?\d\d)?)\s*$' OR NOT pg_input_is_valid({text
        OR ({text}::timestamp AT TIME ZONE {zone} - interval '1 hour') AT TIME ZONE {zone} = {text}::timestamp
      THEN 'ambiguous_time' END
 
+-- name: place
+-- Symbol and moment as one integer: the symbol's rank, and microseconds from a day before the trade date on, of which two
+-- days and a half after it have room. What is farther away is told apart by its moment. Sorting a million reports by it
+-- takes 0.6 s, by symbol and moment 1.6.
+{rank} * 274877906944
+    + (least(greatest(date_part('epoch', {moment}) - {origin}, 0), 259200) * 1000000)::bigint
+
 -- name: day_executed
 -- The row belongs to the day by the New York clock.
 (executed_at >= {day_start} AND executed_at < {day_end})
@@ -71,24 +78,25 @@ CASE WHEN {text} ~ '([Zz]|[+-]\d\d(:?\d\d)?)\s*$' OR NOT pg_input_is_valid({text
 -- name: fast_rows
 -- One source's plain reports of the day, typed, with one verdict (ok) instead of a reason. OFFSET 0 keeps the planner
 -- from computing a value once per use.
-SELECT symbol, executed_at, price, size, file_id, line_no, is_late, {is_capped} AS is_capped, upd_volume,
+SELECT {place} AS place, symbol, executed_at, price, size, file_id, line_no, is_late, {is_capped} AS is_capped, upd_volume,
        upd_high_low, upd_last, last_if_only, unknown_condition, status, venue, side, capacity, conditions, facility,
        report_id, trade_id, order_key, file_rank,
        coalesce({in_day} AND price > 0 AND price < 1e10 AND (scale(price) <= 10 OR min_scale(price) <= 10)
                 AND size > 0 AND size < 1e14 AND (scale(size) <= 6 OR min_scale(size) <= 6)
-                AND symbol ~ '^[A-Za-z0-9][A-Za-z0-9./-]*$' AND octet_length(symbol) <= 15 AND clock_problem IS NULL AND link_readable, false) AS ok,
+                AND is_symbol AND clock_problem IS NULL AND link_readable, false) AS ok,
        false AS is_correction
 FROM (
-    SELECT {symbol} AS symbol, {moment} AS executed_at, {clock_problem} AS clock_problem, {link_readable} AS link_readable, r.trade_date AS declared,
+    SELECT s.symbol, s.rank, s.is_symbol, {moment} AS executed_at, {clock_problem} AS clock_problem, {link_readable} AS link_readable, r.trade_date AS declared,
            {price} AS price, {size} AS size, r.size AS size_text, r.file_id, r.line_no, {is_late} AS is_late,
            c.upd_volume, c.upd_high_low, c.upd_last, c.last_if_only, c.unknown_condition,
            coalesce(p.status, {status}) AS status, {venue} AS venue, {side} AS side, r.capacity,
            r.conditions, {facility} AS facility, r.report_id, r.trade_id, {order_key} AS order_key,
            {file_rank} AS file_rank
     FROM otc_trades_raw AS r
+    JOIN {symbols} AS s ON s.written = coalesce(r.symbol, '') AND {in_slice}
     LEFT JOIN {patch} AS p ON p.line_no = r.line_no AND p.file_id = r.file_id
     LEFT JOIN {conditions} AS c ON c.tape = {tape} AND c.conditions = coalesce(r.conditions, '')
-    WHERE r.report_date = {day} AND r.file_id IN ({files}) AND {plain} AND {in_slice}
+    WHERE r.report_date = {day} AND r.file_id IN ({files}) AND {plain}
       AND p.status IS DISTINCT FROM 'drop'
     OFFSET 0
 ) AS typed
