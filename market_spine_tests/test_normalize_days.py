@@ -4,6 +4,7 @@ Does not belong here: identity and life cycle (test_normalize.py).
 The driver checks the conservation law after every pass.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -185,3 +186,48 @@ def test_a_day_cut_into_slices_is_the_same_day(platform: Platform) -> None:
     assert len(platform.query("SELECT FROM pg_inherits WHERE inhparent = 'otc_trades'::regclass")) > 2
     revised = sliced.compute(MON)
     assert (revised.revised, revised.rippled) == (0, 0)
+
+
+# --- symbols, and the order of a day
+
+
+@pytest.mark.parametrize("slice_rows", [250_000, 2], ids=["whole", "sliced"])
+def test_blanks_around_a_symbol_are_no_part_of_it(platform: Platform, slice_rows: int) -> None:
+    # The last one is read by the careful path, for its trade date has blanks too, and nobody else writes ONLY so.
+    written = ["ACME", " ACME", "ACME  ", "A CME", " ", "ZETA", " BETA"]
+    rows = [report(number, symbol=symbol) for number, symbol in enumerate(written)]
+    rows.append(report(99, symbol=" ONLY ", trade_date=f" {MON} "))
+    deliver(platform, MON, *rows)
+    replace(platform, slice_rows=slice_rows).settle()
+    fates_of = dict(zip((*written, " ONLY "), fates(platform, MON), strict=True))
+    assert {text: fate for text, fate in fates_of.items() if fate != "live"} == {
+        "A CME": "bad_symbol",
+        " ": "bad_symbol",
+    }
+    found = [(one["symbol"], one["report_id"]) for one in platform.trades(MON)]
+    assert found == [("ACME", "0"), ("ACME", "1"), ("ACME", "2"), ("BETA", "6"), ("ONLY", "99"), ("ZETA", "5")]
+    assert volume(platform, "ACME") == 300
+
+
+@pytest.mark.parametrize("slice_rows", [250_000, 2], ids=["whole", "sliced"])
+def test_a_day_is_in_order_of_time_also_where_a_declared_trade_date_is_far_from_the_clock(
+    platform: Platform, slice_rows: int
+) -> None:
+    moments = [
+        "2026-02-11T15:00:00Z",
+        "2026-02-10T15:00:00Z",
+        "2026-02-02T15:00:00.000002Z",
+        "2026-02-02T15:00:00.000001Z",
+    ]
+    moments += ["2026-01-25T15:00:00Z", "2026-01-20T15:00:00Z", "0100-01-01T00:00:00Z", "9999-01-01T00:00:00Z"]
+    rows = [
+        report(f"{symbol}{number}", symbol=symbol, executed_at=moment, trade_date=MON)
+        for number, moment in enumerate(moments)
+        for symbol in ("ACME", "ACMF")
+    ]
+    deliver(platform, MON, *rows)
+    replace(platform, slice_rows=slice_rows).settle()
+    for symbol in ("ACME", "ACMF"):
+        trades = [one["executed_at"] for one in platform.trades(MON) if one["symbol"] == symbol]
+        assert len(trades) == len(moments)
+        assert trades == sorted(trades)
