@@ -18,6 +18,7 @@ from market_spine.otc.quality import METRICS, RAW, TRADES
 from market_spine.otc.session_order import Sessions
 from market_spine.otc.steps import STEPS, StepDone, Steps
 from market_spine.settings import Settings
+from market_spine.warehouse.engine import LOCKS
 from market_spine_tests.orchestrated import DAYS, break_file, deliver
 
 FIRST, SECOND, THIRD = DAYS
@@ -135,7 +136,17 @@ def test_a_mistake_of_the_program_in_a_session_begun_early_ends_the_run_at_its_p
     assert heard == [*((FIRST, asset) for asset in STEPS), (SECOND, RAW)]
 
 
-def test_a_run_that_is_stopped_waits_for_what_was_begun_and_leaves_nothing_open(landed: Settings) -> None:
+@pytest.fixture
+def other(landed: Settings) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Somebody else's connection."""
+    with psycopg.connect(landed.database_url) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("where", ["in the queue for the day", "in the queue for a table", "between two steps"])
+def test_a_run_that_is_stopped_stops_the_session_it_has_begun_early_wherever_it_is(
+    landed: Settings, other: psycopg.Connection[tuple[object, ...]], where: str
+) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def hear(day: date, asset: str) -> None:
@@ -144,20 +155,31 @@ def test_a_run_that_is_stopped_waits_for_what_was_begun_and_leaves_nothing_open(
             assert go_on.wait(WAIT)
 
     def stop(found: Told) -> None:
-        if found[-1] == (FIRST, METRICS):
-            assert begun.wait(WAIT)
-            threading.Timer(0.3, go_on.set).start()
-            raise Stopped
+        if found[-1] != (FIRST, METRICS):
+            return
+        assert begun.wait(WAIT)
+        if where == "in the queue for a table":
+            other.execute("LOCK TABLE otc_trades_raw IN ACCESS EXCLUSIVE MODE")
+        elif where == "in the queue for the day":
+            other.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS[TRADES], SECOND.toordinal()))
+        if where == "between two steps":
+            threading.Timer(0.5, go_on.set).start()
+        else:
+            go_on.set()
+            time.sleep(0.5)
+        raise Stopped
 
+    began = time.monotonic()
     with pytest.raises(Stopped):
         told(Heard(landed, hear), stop=stop)
-    assert go_on.is_set(), "it did not wait"
+    assert time.monotonic() - began < WAIT
     assert not [one for one in threading.enumerate() if one.name.startswith("session ")]
     with psycopg.connect(landed.database_url, autocommit=True) as connection:
-        query = "SELECT day FROM otc_days ORDER BY day"
-        assert [day for (day,) in connection.execute(query)] == [FIRST, SECOND]
+        days = [day for (day,) in connection.execute("SELECT day FROM otc_days ORDER BY day")]
+        assert days == [FIRST], "its trades were not finished"
         deadline = time.monotonic() + WAIT
         while connection.execute(OPEN).fetchone() != (0,):
             assert time.monotonic() < deadline, "a connection was left open"
             time.sleep(0.05)
+    other.rollback()
     assert told(Steps(landed)) == [(day, asset) for day in DAYS for asset in STEPS]

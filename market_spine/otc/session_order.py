@@ -23,9 +23,12 @@ from market_spine.errors import SpineError
 from market_spine.observability import logs, traces
 from market_spine.otc.quality import METRICS, TRADES
 from market_spine.otc.steps import StepDone, Steps
+from market_spine.warehouse import work
 
 FAILURES = (SpineError, psycopg.Error, OSError)
 """What ends a session and no other; any other error is a mistake of the program and ends the run."""
+
+AGAIN_SECONDS = 0.2
 
 
 class Session:
@@ -44,6 +47,7 @@ class Session:
         self.error: SpineError | psycopg.Error | OSError | None = None
         self._after_trades = after_trades
         self._context = copy_context()
+        self._work = self._context.run(work.begin)
         self._told = self._run(steps)
         self._early: deque[StepDone] = deque()
         self._mistake: BaseException | None = None
@@ -68,9 +72,10 @@ class Session:
             yield step
 
     def close(self) -> None:
-        """End it where it stands; what its thread is about is done first, for it can be told nothing."""
-        if self._thread:
-            self._thread.join()
+        """End it where it stands: what its thread is about is canceled and rolled back."""
+        while self._thread and self._thread.is_alive():
+            self._work.stop()
+            self._thread.join(AGAIN_SECONDS)
         self._context.run(self._told.close)
 
     def _run(self, steps: Iterator[StepDone]) -> Generator[StepDone]:
@@ -100,7 +105,7 @@ class Session:
 
 @dataclass
 class Sessions:
-    """The sessions of a run; iterate within ``with``, which waits for what was begun and never taken.
+    """The sessions of a run; iterate within ``with``, which ends what was begun and never taken.
 
     Args:
         steps: does the work.

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from market_spine.errors import PartitionLocked, WarehouseError
-from market_spine.warehouse import shelf
+from market_spine.warehouse import shelf, work
 from market_spine.warehouse.schema import BUILD, LEAVES
 from market_spine.warehouse.sql import qualified, statements
 
@@ -69,12 +69,15 @@ class Warehouse:
                 (a build uses several connections instead). Kept ones are handed out only for the same.
 
         Raises:
-            WarehouseError: the server does not answer.
+            WarehouseError: the server does not answer, or the work at hand was told to stop.
         """
+        mine = work.current()
+        mine.check()
         connection = self._shelf.take(building) or self._opened(building=building)
         try:
-            yield connection
-            connection.commit()
+            with mine.using(connection):
+                yield connection
+                connection.commit()
         except BaseException:
             # Closed, not kept: what an error has left in the session is nobody's to guess. Rolled back before, so that
             # its locks are gone when the caller hears of it.
@@ -126,6 +129,7 @@ class Warehouse:
         deadline = time.monotonic() + self.lock_timeout_ms * self.lock_tries / 1000
         pause = 0.01
         while not _scalar(connection, query, (LOCKS[table], day.toordinal())):
+            work.current().check()
             if time.monotonic() > deadline:
                 raise PartitionLocked(f"{table} {day}: another run is working on this day; try again when it is done")
             time.sleep(pause)
