@@ -53,7 +53,9 @@ class Runner:
             command = processes.python("-u", "-m", "benchmarks.steps_child", str(day))
             environment = {**os.environ, **self.scenario.settings.to_env()}
         else:
-            command, environment = self.dagster.command(day, day), dict(self.dagster.environment)
+            # The day after changes nothing, and is begun while the metrics of a small day are computed.
+            command = self.dagster.command(day, self.scenario.after)
+            environment = dict(self.dagster.environment)
         return subprocess.Popen(
             command,
             env=environment,
@@ -67,12 +69,12 @@ class Runner:
     @property
     def mark(self) -> str:
         """What the process says when it is about to begin the first step."""
-        return "begins " if self.dagster is None else "STEP_START"
+        return "begins " if self.dagster is None else '"event": "run started"'
 
     @property
     def end_mark(self) -> str:
         """What it says when the last step is done; leaving takes a while longer, in which nothing can happen."""
-        return '{"seconds"' if self.dagster is None else "STEP_SUCCESS"
+        return '{"seconds"' if self.dagster is None else '"event": "run succeeded"'
 
 
 @dataclass

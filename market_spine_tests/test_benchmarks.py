@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from benchmarks import chaos_report, digests, figure_correction, figure_day, processes, report, rivals
+from benchmarks import chaos_report, dagster_runs, digests, figure_correction, figure_day, processes, report, rivals
 from benchmarks.__main__ import main
 from benchmarks.arena import Arena, Steps, day_file
-from benchmarks.chaos import STEPS, Killer, Runner
+from benchmarks.chaos import DAGSTER, STEPS, Killer, Runner
 from benchmarks.chaos_days import Scenario
 from benchmarks.chaos_report import RUN, Kill
 from benchmarks.figure_correction import write_correction
@@ -169,6 +169,19 @@ def test_a_killed_run_leaves_the_old_or_the_new_day_and_the_next_one_completes(a
         kill = Killer(arena, random.Random(1)).kill(1, Runner(STEPS, scenario, None, seconds=0.3), RUN)
     assert kill.problems == ()
     assert kill.next_seconds > 0
+
+
+@pytest.mark.slow
+def test_a_dagster_run_is_killed_between_its_own_first_and_last_word(arena: Arena) -> None:
+    with arena.database() as url:
+        scenario = Scenario(arena, "small", 300, 250_000, url)
+        scenario.prepare()
+        with dagster_runs.home(arena, scenario.settings) as dagster:
+            killer, runner = Killer(arena, random.Random(1)), Runner(DAGSTER, scenario, dagster)
+            killer.calibrate(runner)
+            assert 0 < runner.seconds < 60
+            kill = killer.kill(1, runner, RUN)
+    assert kill.problems == ()
 
 
 def test_the_page_of_chaos_counts_the_states_it_met(tmp_path: Path) -> None:

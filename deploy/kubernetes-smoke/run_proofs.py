@@ -166,14 +166,14 @@ def fails(platform: Platform, report: Report, session: str) -> None:
 
 def cancels(platform: Platform, report: Report, session: str) -> None:
     """A run that is canceled over the API takes its Job with it."""
-    with report.proof("a run canceled over the API: its Job is deleted, its pod ends, run CANCELED"):
-        with platform.held_up():
-            run = platform.submit(session)
-            platform.wait_for_status(run, "STARTED")
-            platform.api("POST", f"/executions/{run}/cancel")
-            wait(lambda: platform.job(run) is None, 60, lambda: "the Job is still there")
-            # Held up until then: the Job is gone before its pod is told to stop, and a run is done in half a second.
-            platform.wait_for_status(run, "CANCELED", 120)
+    what = "a run canceled over the API: its Job is deleted, its pod ends, run CANCELED"
+    with report.proof(what), platform.held_up():
+        run = platform.submit(session)
+        platform.wait_for_status(run, "STARTED")
+        platform.api("POST", f"/executions/{run}/cancel")
+        wait(lambda: platform.job(run) is None, 60, lambda: "the Job is still there")
+        # Held up until then: the Job is gone before its pod is told to stop, and a run is done in half a second.
+        platform.wait_for_status(run, "CANCELED", 120)
 
 
 def automatic(platform: Platform, report: Report, sessions: list[str]) -> None:
