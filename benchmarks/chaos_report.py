@@ -36,7 +36,8 @@ HEAD = """# Chaos
 
 Written by `make chaos`; do not edit. {count} times a new version of a day's file was delivered, a run set out to
 compute it, and at a random moment the run process or the whole embedded server (postmaster and backends) was ended
-with `kill -9`. Looked at after every kill, in one snapshot:
+with `kill -9`. A Dagster run does the day after as well, which it begins early where the day is small. Looked at after
+every kill, in one snapshot:
 
 - each table is the old day or the new one: raw; trades with exceptions, carried reports and counters; metrics;
 - every file version is there whole or not at all, the revisions of a symbol's day follow each other without gap or
